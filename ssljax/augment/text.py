@@ -1,0 +1,199 @@
+"""Views of text images: photometric freely, geometric along the line only.
+
+Every operation of the article's list, batched and on the device. All that is
+linear is folded into three small products an image: one along y and one along
+x (shift, scale, jitter and Gaussian blur are one resampling matrix each), and
+one over the colour channels (channel change, grayscale, contrast, brightness
+and inversion are one affine map).
+
+There is no mirror and no crop through text. How the article's short list was
+read: *jitter* displaces the image by a few pixels and bends its columns
+slightly; *noise* is grain on every pixel and, beyond the article, strokes of
+a random colour; *colour-channel change* permutes the channels; *proportional
+scaling* keeps the aspect and is about the centre.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+
+
+def _uniform(key, low, high, shape=()):
+  return jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
+def _resampling(
+  source: Float[Array, 'n'], size: int, sigma: Float[Array, '']
+) -> Float[Array, 'n size']:
+  """Rows that average `size` pixels around `source` with a Gaussian.
+
+  Beyond the border the nearest pixel is repeated. A sigma of 0.35 pixels is
+  close to linear interpolation.
+  """
+  centres = jnp.arange(size) + 0.5
+  source = jnp.clip(source, 0.5, size - 0.5)
+  weights = jnp.exp(-0.5 * ((source[:, None] - centres) / sigma) ** 2)
+  return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _colour_map(
+  key, *, contrast, brightness, channels, grayscale, inversion
+) -> tuple[Float[Array, '3 3'], Float[Array, '3']]:
+  """(matrix, offset) of one affine map over values in [0, 1]."""
+  keys = jax.random.split(key, 7)
+  eye = jnp.eye(3)
+  permuted = eye[jax.random.permutation(keys[0], 3)]
+  matrix = jnp.where(_uniform(keys[1], 0, 1) < channels, permuted, eye)
+  gray = jnp.outer(jnp.array(_LUMINANCE), jnp.ones(3))
+  matrix = jnp.where(_uniform(keys[2], 0, 1) < grayscale, gray, matrix)
+  gain = jnp.exp(_uniform(keys[3], -contrast, contrast))
+  gain = gain * jnp.where(_uniform(keys[4], 0, 1) < inversion, -1.0, 1.0)
+  shift = 0.5 + _uniform(keys[5], -brightness, brightness)
+  # Values are taken about mid-gray: out = (in - 0.5) @ matrix + shift.
+  matrix = matrix * gain
+  return matrix, shift - 0.5 * matrix.sum(axis=0)
+
+
+def _strokes(
+  key, image: Float[Array, 'h w 3'], *, count: int, probability: float
+) -> Float[Array, 'h w 3']:
+  """Draws up to `count` thin parabolas, each in one random colour."""
+  height, width = image.shape[:2]
+  x = jnp.linspace(-1, 1, width)
+  y = jnp.linspace(-1, 1, height)[:, None]
+  for stroke in jax.random.split(key, count):
+    keys = jax.random.split(stroke, 4)
+    offset, slope, bend = _uniform(keys[0], -1, 1, (3,))
+    distance = jnp.abs(y - offset - slope * x - bend * (x * x - 0.3))
+    drawn = _uniform(keys[1], 0, 1) < probability
+    thickness = _uniform(keys[2], 1, 2.5) / height
+    cover = drawn * jnp.clip(1.5 - distance / thickness, 0, 1)[..., None]
+    image = image + cover * (_uniform(keys[3], 0, 1, (3,)) - image)
+  return image
+
+
+def _grain(key, shape: tuple[int, int]) -> Float[Array, 'h w']:
+  """Unit-variance noise; four bytes of every random word make four pixels."""
+  height, width = shape
+  words = jax.random.bits(key, (2, height, -(-width // 4)), jnp.uint32)
+  pixels = jax.lax.bitcast_convert_type(words, jnp.uint8)
+  pixels = pixels.reshape(2, height, -1)[:, :, :width].astype(jnp.float32)
+  # A sum of two uniform bytes: triangular, standard deviation 104.5.
+  return (pixels.sum(axis=0) - 255.0) / 104.5
+
+
+def text_views(
+  count: int = 2,
+  *,
+  stride: int = 4,
+  shift: float = 0.0,
+  scale: float = 0.05,
+  jitter: float = 1.0,
+  blur: float = 1.2,
+  blur_probability: float = 0.8,
+  noise: float = 0.1,
+  noise_probability: float = 0.8,
+  strokes: int = 0,
+  contrast: float = 0.5,
+  brightness: float = 0.2,
+  channels: float = 0.5,
+  grayscale: float = 0.3,
+  inversion: float = 0.0,
+  ramp: float = 0.0,
+):
+  """Builds `views(key, images, index) -> ((images, columns), ...)`.
+
+  Args:
+    count: views of each image.
+    stride: source pixels between two frames of the encoder.
+    shift: horizontal displacement, up to this share of the width either way.
+    scale: log of the largest proportional scaling.
+    jitter: displacement and bending, in pixels.
+    blur: largest standard deviation of the blur, in pixels.
+    blur_probability: share of the views that are blurred.
+    noise: largest standard deviation of the grain, values being in [0, 1].
+    noise_probability: share of the views with grain.
+    strokes: largest number of strokes; each is drawn half of the time.
+    contrast: log of the largest gain about mid-gray.
+    brightness: largest offset.
+    channels: share of the views whose colour channels are permuted.
+    grayscale: share of the views turned gray.
+    inversion: share of the views turned negative.
+    ramp: largest slope of an uneven ground, in values from side to side.
+
+  Returns:
+    A function of a key, uint8 images `(batch, height, width, 3)` and int32
+    `(batch,)` index. Each view is a float32 image with values about [-1, 1]
+    and its `columns`, float32 `(batch, width // stride)`: the source x in
+    pixels at the centre of each frame, or -1 where the frame shows no part of
+    the source. An image's views depend on the key and on its own index.
+  """
+
+  def geometry(key, height, width):
+    keys = jax.random.split(key, 6)
+    zoom = jnp.exp(_uniform(keys[0], -scale, scale))
+    dx = shift * width * _uniform(keys[1], -1, 1)
+    dx, dy = jnp.array((dx, 0.0)) + jitter * _uniform(keys[2], -1, 1, (2,))
+    bend, phase = _uniform(keys[3], 0, 1, (2,))
+
+    def source_x(x):
+      wave = jnp.sin(2 * jnp.pi * (2 * x / width + phase))
+      return (x - width / 2) / zoom + width / 2 + dx + jitter * bend * wave
+
+    source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
+    blurred = _uniform(keys[4], 0, 1) < blur_probability
+    sigma = 0.35 + blurred * _uniform(keys[5], 0, blur)
+    columns = source_x((jnp.arange(width // stride) + 0.5) * stride)
+    return (
+      _resampling(source_y, height, sigma),
+      _resampling(source_x(jnp.arange(width) + 0.5), width, sigma),
+      jnp.where((columns >= 0) & (columns < width), columns, -1.0),
+    )
+
+  def one_view(key, image):
+    height, width, _ = image.shape
+    keys = jax.random.split(key, 6)
+    along_y, along_x, columns = geometry(keys[0], height, width)
+    x = image.astype(jnp.float32) / 255
+    x = jnp.einsum('yh,hwc->ywc', along_y, x)
+    x = jnp.einsum('xw,ywc->yxc', along_x, x)
+    if strokes:
+      x = _strokes(keys[1], x, count=strokes, probability=0.5)
+    matrix, offset = _colour_map(
+      keys[2],
+      contrast=contrast,
+      brightness=brightness,
+      channels=channels,
+      grayscale=grayscale,
+      inversion=inversion,
+    )
+    x = x @ matrix + offset
+    if ramp:
+      slope = _uniform(keys[3], -ramp, ramp, (2, 3))
+      x = x + jnp.linspace(-0.5, 0.5, width)[:, None] * slope[0]
+      x = x + jnp.linspace(-0.5, 0.5, height)[:, None, None] * slope[1]
+    noisy = _uniform(keys[4], 0, 1, (2,))
+    sigma = noise * noisy[0] * (noisy[1] < noise_probability)
+    x = x + sigma * _grain(keys[5], (height, width))[..., None]
+    return 2 * jnp.clip(x, 0, 1) - 1, columns
+
+  def views(
+    key, images: UInt8[Array, 'b h w 3'], index: Int[Array, 'b']
+  ) -> tuple[tuple[Float[Array, 'b h w 3'], Float[Array, 'b t']], ...]:
+    def view(number):
+      view_key = jax.random.fold_in(key, number)
+      keys = jax.vmap(jax.random.fold_in, (None, 0))(view_key, index)
+      return jax.vmap(one_view)(keys, images)
+
+    return tuple(view(number) for number in range(count))
+
+  return views
+
+
+def plain(
+  images: UInt8[Array, 'b h w 3'],
+) -> Float[Array, 'b h w 3']:
+  """The image as it is, in the value range of the views."""
+  return images.astype(jnp.float32) / 127.5 - 1

@@ -1,0 +1,139 @@
+"""A method is an objective: five pure functions around explicit state.
+
+Everything that learns in this project is one `Method` value, and everything
+that a run remembers is one `TrainState`. `train_step` joins the two.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssljax import parallel
+
+Params = Mapping[str, Any]
+MethodState = Mapping[str, Any]
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+def _keep_state(params, method_state, step):
+  """The default `after_step`: nothing to update."""
+  del params, step
+  return method_state
+
+
+def _keep_parts(params, method_state, features, key):
+  """The default `before_epoch`: nothing renewed, `features` never called."""
+  del features, key
+  return params, method_state, ()
+
+
+class Method(NamedTuple):
+  """An objective, as pure functions.
+
+  Attributes:
+    init: `(key, batch) -> params, method_state`. `params` is a dict whose
+      top-level names (`encoder`, `projector`, `head`, ...) are the names that
+      optimizers, freezing and later stages use.
+    loss: `(params, method_state, batch, key, step) -> scalar, (method_state,
+      metrics)`. Its mean over devices is the loss of the global batch.
+    encode: `(params, method_state, images) -> features`, of shape `(batch, d)`
+      or `(batch, time, d)`; deterministic, inference mode.
+    after_step: `(params, method_state, step) -> method_state`, once per
+      optimizer step (momentum encoders).
+    before_epoch: `(params, method_state, features, key) -> params,
+      method_state, renewed`, where `features` is a thunk and `renewed` names
+      the parts whose optimizer state starts anew.
+    predict: `(params, method_state, images) -> what the task shows`; optional.
+  """
+
+  init: Callable[..., tuple[Params, MethodState]]
+  loss: Callable[..., tuple[jax.Array, tuple[MethodState, Metrics]]]
+  encode: Callable[..., jax.Array]
+  after_step: Callable[..., MethodState] = _keep_state
+  before_epoch: Callable[..., tuple[Params, MethodState, tuple[str, ...]]] = (
+    _keep_parts
+  )
+  predict: Callable[..., Any] | None = None
+
+
+class TrainState(NamedTuple):
+  """The whole run; the position in the data is the step."""
+
+  step: jax.Array  # int32 scalar: optimizer steps taken
+  key: jax.Array  # never changes: step keys are folded from it
+  params: Params
+  method_state: MethodState
+  opt_state: optax.OptState
+
+
+def create_state(
+  key: jax.Array,
+  batch: Batch,
+  *,
+  method: Method,
+  optimizer: optax.GradientTransformation,
+  params: Params | None = None,
+  method_state: MethodState | None = None,
+) -> TrainState:
+  """Initialises a run; call it under `jit`, so that no buffers are shared.
+
+  Args:
+    key: PRNG key of the stage.
+    batch: one batch, for its shapes.
+    method: the objective.
+    optimizer: any optax transformation over `params`.
+    params: top-level parts that replace fresh ones (an encoder taken from an
+      earlier stage).
+    method_state: the same for entries of `method_state`, one level deeper for
+      `batch_stats`.
+  """
+  init_key, run_key = jax.random.split(key)
+  fresh, state = method.init(init_key, batch)
+  fresh = {**fresh, **(params or {})}
+  taken = method_state or {}
+  state = {
+    name: {**value, **taken.get(name, {})} if name == 'batch_stats' else value
+    for name, value in {**state, **taken}.items()
+  }
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    key=run_key,
+    params=fresh,
+    method_state=state,
+    opt_state=optimizer.init(fresh),
+  )
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  *,
+  method: Method,
+  optimizer: optax.GradientTransformation,
+  axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+  """One optimizer step on one batch; the same under every mapping.
+
+  Gradients are averaged over devices here and nowhere else, so a method need
+  only return a loss whose mean over devices is the global one.
+  """
+  key = jax.random.fold_in(state.key, state.step)
+  (loss, (method_state, metrics)), grads = jax.value_and_grad(
+    method.loss, has_aux=True
+  )(state.params, state.method_state, batch, key, state.step)
+  grads, metrics = parallel.mean((grads, {'loss': loss, **metrics}), axis_name)
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  step = state.step + 1
+  metrics['gradient_norm'] = optax.tree.norm(grads)
+  return TrainState(
+    step=step,
+    key=state.key,
+    params=params,
+    method_state=method.after_step(params, method_state, step),
+    opt_state=opt_state,
+  ), metrics

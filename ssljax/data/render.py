@@ -1,0 +1,133 @@
+"""Renders one image of text as a pure function of (seed, split, index)."""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ssljax.data import layouts as layouts_lib
+
+# Raise it whenever an image changes for the same arguments: it is part of a
+# data set's name, so prepared data of another version is not read by mistake.
+VERSION = '1.0.0'
+
+LENGTHS = (4, 6)  # shortest and longest text, both included
+
+_DIGITS = '0123456789'
+_LOWER = 'abcdefghijklmnopqrstuvwxyz'
+# alnum36 has lower case, as most published CAPTCHA sets of 36 classes.
+CHARSETS = {
+  'digits': _DIGITS,
+  'alnum36': _DIGITS + _LOWER,
+  'alnum62': _DIGITS + _LOWER + _LOWER.upper(),
+}
+
+# The number is part of every image's key: never renumber, only append.
+SPLITS = {'unlabeled': 0, 'train': 1, 'validation': 2, 'test': 3}
+
+
+class Example(NamedTuple):
+  """A rendered text.
+
+  Attributes:
+    image: uint8 (height, width, 3), RGB.
+    text: the characters, 4 to 6 of them.
+    layout: the name of the layout.
+    extents: float32 (len(text), 2), the horizontal [left, right) of each
+      character's ink in pixels.
+  """
+
+  image: np.ndarray
+  text: str
+  layout: str
+  extents: np.ndarray
+
+
+def _known(kind: str, found: str, options) -> None:
+  if found not in options:
+    raise ValueError(
+      f'Found {kind} {found!r}; expected one of {", ".join(options)}.'
+    )
+
+
+def check_recipe(
+  *, seed: int, charset: str, layouts: Sequence[str], height: int, width: int
+) -> None:
+  """ValueError where `render` could not draw with these arguments."""
+  _known('charset', charset, CHARSETS)
+  if not layouts:
+    raise ValueError(
+      'Found no layout; expected at least one of '
+      f'{", ".join(layouts_lib.LAYOUTS)}.'
+    )
+  for layout in layouts:
+    _known('layout', layout, layouts_lib.LAYOUTS)
+  if height < 16 or width < 2 * height:
+    raise ValueError(
+      f'Found an image of height {height} and width {width}; expected a height '
+      'of at least 16 pixels and a width of at least twice the height, which 6 '
+      'characters need to be readable.'
+    )
+  # Larger numbers would spill into the next word of the random key, where
+  # they could equal another (seed, split, index).
+  if not 0 <= seed < 2**32:
+    raise ValueError(f'Found seed {seed}; expected 0 <= seed < 2**32.')
+
+
+def render(
+  *,
+  seed: int,
+  split: str,
+  index: int,
+  charset: str,
+  layouts: Sequence[str],
+  height: int,
+  width: int,
+) -> Example:
+  """Draws image `index` of a split.
+
+  The text has 4 to 6 characters, uniform in length and in characters; the
+  layout is uniform over `layouts`. Text and layout do not depend on the size.
+  ValueError for arguments outside `CHARSETS`, `LAYOUTS`, `SPLITS` or sizes.
+  """
+  check_recipe(
+    seed=seed, charset=charset, layouts=layouts, height=height, width=width
+  )
+  _known('split', split, SPLITS)
+  if not 0 <= index < 2**32:
+    raise ValueError(f'Found index {index}; expected 0 <= index < 2**32.')
+  rng = np.random.default_rng(
+    np.random.SeedSequence((seed, SPLITS[split], index))
+  )
+  characters = CHARSETS[charset]
+  length = int(rng.integers(LENGTHS[0], LENGTHS[1] + 1))
+  places = rng.integers(len(characters), size=length)
+  text = ''.join(characters[place] for place in places)
+  layout = layouts[int(rng.integers(len(layouts)))]
+  picture, extents = layouts_lib.LAYOUTS[layout](rng, text, height, width)
+  image = np.rint(np.clip(picture, 0, 255, out=picture)).astype(np.uint8)
+  return Example(image, text, layout, extents)
+
+
+def render_chunk(task: tuple[dict, str, int, int]) -> list[dict]:
+  """Examples `start` to `stop` of a split, their images as PNG bytes."""
+  recipe, split, start, stop = task
+  chunk = []
+  for index in range(start, stop):
+    example = render(split=split, index=index, **recipe)
+    file = io.BytesIO()
+    Image.fromarray(example.image).save(file, 'PNG', compress_level=1)
+    extents = np.full((LENGTHS[1], 2), -1, np.float32)
+    extents[: len(example.text)] = example.extents
+    chunk.append(
+      {
+        'image': file.getvalue(),
+        'index': index,
+        'text': example.text,
+        'layout': example.layout,
+        'extents': extents,
+      }
+    )
+  return chunk

@@ -1,0 +1,231 @@
+"""The rendered data set: a tensorflow-datasets builder, and how to prepare it.
+
+Files are ArrayRecord and no TensorFlow is needed, to write or to read.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import io
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+from absl import logging
+
+from ssljax.data import render as render_lib
+from ssljax.data import workers
+from ssljax.data.layouts import LAYOUTS
+from ssljax.data.render import LENGTHS, SPLITS, VERSION
+
+CHUNK = 256  # images a worker renders at a time
+SHARD = 32 * CHUNK  # images a file; a whole shard is held in memory to write it
+# Below this many images, starting workers takes longer than they would save.
+WORTH_WORKERS = 1024
+
+
+@dataclasses.dataclass
+class TextImagesConfig(tfds.core.BuilderConfig):
+  """A recipe; see `recipe_config`, which also names it."""
+
+  charset: str = 'digits'
+  height: int = 32
+  width: int = 96
+  layouts: tuple[str, ...] = tuple(LAYOUTS)
+  seed: int = 0
+  counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+  def recipe(self) -> dict:
+    """The arguments of `render` that are the same for every image."""
+    names = ('charset', 'height', 'width', 'layouts', 'seed')
+    return {name: getattr(self, name) for name in names}
+
+
+def recipe_config(*, counts: Mapping[str, int], **recipe) -> TextImagesConfig:
+  """The config of a recipe, named so that no two recipes share a folder.
+
+  Args:
+    counts: images for each split; splits without images are left out.
+    **recipe: charset, height, width, layouts, seed, as for `render`.
+
+  Raises:
+    ValueError: unknown split, charset or layout, or a number out of range.
+  """
+  counts = {split: int(count) for split, count in counts.items() if count}
+  for split, count in counts.items():
+    if split not in SPLITS or count < 0:
+      raise ValueError(
+        f'Found {count} images for split {split!r}; expected a positive number '
+        f'for one of {", ".join(SPLITS)}.'
+      )
+  if not counts:
+    raise ValueError(
+      'Found no images to render; expected a positive count for at least one '
+      f'of the splits {", ".join(SPLITS)}.'
+    )
+  config = TextImagesConfig(name='', counts=counts, **recipe)
+  config.layouts = tuple(config.layouts)
+  render_lib.check_recipe(**config.recipe())
+  key = json.dumps([VERSION, sorted(counts.items()), config.recipe()])
+  digest = hashlib.sha256(key.encode()).hexdigest()[:10]
+  config.name = (
+    f'{config.charset}_{config.height}x{config.width}'
+    f'_{len(config.layouts)}layouts_{sum(counts.values())}_{digest}'
+  )
+  config.description = f'{config.recipe()}, counts {counts}'
+  return config
+
+
+class TextImages(tfds.core.ShardBasedBuilder):
+  """CAPTCHA-style text images; example i of a split is `render(index=i)`.
+
+  Shard-based, because `GeneratorBasedBuilder` shuffles what it writes, and for
+  that needs TensorFlow as soon as a split is larger than 1 GB.
+  """
+
+  VERSION = tfds.core.Version(VERSION)
+  builder_config: TextImagesConfig
+  # Nothing is downloaded, so there are no checksums; looking for them, tfds
+  # imports a package (importlib_resources) that it does not install.
+  url_infos = None
+  processes: int | None = None  # to render with; None: all cores
+  progress: bool = True
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    config = self.builder_config
+    shape = (config.height, config.width, 3)
+    features = {
+      'image': tfds.features.Image(shape=shape, encoding_format='png'),
+      'index': tfds.features.Scalar(np.int32),
+      'text': tfds.features.Text(),
+      'layout': tfds.features.ClassLabel(names=list(LAYOUTS)),
+      'extents': tfds.features.Tensor(shape=(LENGTHS[1], 2), dtype=np.float32),
+    }
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description='CAPTCHA-style text images, rendered by ssljax.',
+      features=tfds.features.FeaturesDict(features),
+      disable_shuffling=True,
+    )
+
+  def _log_download_bytes(self) -> None:
+    pass  # it would print that unknown bytes are being downloaded
+
+  def _log_download_done(self) -> None:
+    pass
+
+  def _tasks(self) -> Iterator[tuple[dict, str, int, int]]:
+    recipe = self.builder_config.recipe()
+    for split, count in self.builder_config.counts.items():
+      for start in range(0, count, CHUNK):
+        yield recipe, split, start, min(start + CHUNK, count)
+
+  def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+    total = sum(self.builder_config.counts.values())
+    processes = self.processes or workers.available_cores()
+    if total < WORTH_WORKERS:
+      processes = 1
+    chunks = workers.ordered_map(
+      render_lib.render_chunk, self._tasks(), processes=processes
+    )
+    bar = tqdm.tqdm(
+      total=total, desc='rendering', unit=' images', disable=not self.progress
+    )
+    # Shards are written one after another in the order of the tasks, so one
+    # stream of chunks, and one set of workers, serves all of them.
+    with bar as self._bar, contextlib.closing(chunks) as self._chunks:
+      super()._download_and_prepare(dl_manager, download_config)
+
+  def _shard_iterators_per_split(self, dl_manager):
+    del dl_manager  # nothing is downloaded
+    return {
+      split: [
+        functools.partial(self._shard, min(SHARD, count - start))
+        for start in range(0, count, SHARD)
+      ]
+      for split, count in self.builder_config.counts.items()
+    }
+
+  def _shard(self, count: int):
+    while count:
+      chunk = next(self._chunks)
+      for example in chunk:
+        yield (
+          example['index'],
+          example | {'image': io.BytesIO(example['image'])},
+        )
+      count -= len(chunk)
+      self._bar.update(len(chunk))
+
+
+@contextlib.contextmanager
+def _quiet():
+  """tfds warns that a recipe is a custom configuration, as all are here."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _only_one(path: pathlib.Path):
+  """Waits until no other process is inside; a process that dies is out."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open('w') as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def prepare(
+  *,
+  data_dir: str,
+  counts: Mapping[str, int],
+  processes: int | None = None,
+  progress: bool = True,
+  **recipe,
+) -> TextImages:
+  """Renders a recipe's images, unless `data_dir` has them, and opens them.
+
+  A folder appears complete or not at all: an interrupted preparation leaves
+  nothing that is read, and the next call starts it again. Processes that
+  prepare the same recipe at once wait for the first.
+
+  Args:
+    data_dir: the folder of all prepared data sets.
+    counts: images for each split, as `{'unlabeled': 20_000, 'train': 500}`.
+    processes: to render with; all cores by default.
+    progress: whether to show a bar with speed and time left.
+    **recipe: charset, height, width, layouts, seed, as for `render`.
+
+  Returns:
+    The builder, to be read by `sources.open_split`.
+  """
+  config = recipe_config(counts=counts, **recipe)
+
+  def open_builder():
+    with _quiet():
+      return TextImages(
+        config=config, data_dir=data_dir, file_format='array_record'
+      )
+
+  builder = open_builder()
+  folder = pathlib.Path(builder.data_dir)  # .../text_images/name/version
+  if folder.exists():
+    return builder
+  with _only_one(folder.parent.with_suffix('.lock')):
+    # What a killed process left; nobody else writes here while we are inside.
+    for leftover in folder.parent.glob('incomplete.*'):
+      shutil.rmtree(leftover)
+    builder = open_builder()
+    builder.processes, builder.progress = processes, progress
+    with _quiet():
+      builder.download_and_prepare()
+  return builder

@@ -1,0 +1,253 @@
+"""What a run tells: the console, metrics.jsonl, TensorBoard, result files.
+
+Only process 0 speaks; on the others everything here does nothing. The bar and
+the notes go to stderr, so that stdout holds the results alone.
+"""
+
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+
+import jax
+import numpy as np
+import tensorboardX
+from tqdm import tqdm
+
+_LINE_SECONDS = 10.0  # between two lines where stderr is no terminal
+_LINE = (
+  '{desc}: {n_fmt}/{total_fmt} {unit}s ({percentage:.0f}%), {rate_fmt}, '
+  '{elapsed} so far, {remaining} left{postfix}'
+)
+
+
+class Log:
+  """The log of one stage; a context manager.
+
+  `metrics.jsonl` holds one JSON object a line: `step`, `seconds` (spent in the
+  stage, without the time between a stop and the restart), and the scalars.
+  What is not finite is written as null, since JSON has no NaN.
+
+  Args:
+    directory: of the stage; `metrics.jsonl` and `tensorboard/` go there.
+    name: what the bar is called.
+    total: steps, in all.
+    start: the step that the run goes on from. What a killed run had logged
+      after that step is dropped, because those steps run again.
+    unit: what is counted.
+    show: the scalars that the bar shows.
+  """
+
+  def __init__(
+    self, directory, *, name, total, start=0, unit='step', show=('loss',)
+  ):
+    self._speaks = jax.process_index() == 0
+    if not self._speaks:
+      return
+    self._show = show
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / 'metrics.jsonl'
+    self._since = time.perf_counter() - _drop_after(path, start)
+    self._lines = path.open('a', encoding='utf-8')
+    # TensorBoard hides earlier events from the purged step on. A stage that
+    # starts afresh purges step 0 too.
+    self._board = tensorboardX.SummaryWriter(
+      str(directory / 'tensorboard'),
+      purge_step=start + 1 if start else 0,
+      flush_secs=10,  # what a kill may lose
+      # The name holds a second only, and an existing file is overwritten.
+      filename_suffix=f'.{time.time_ns()}',
+    )
+    self._bar = _bar(name, total, start, unit)
+
+  def scalars(self, step, values):
+    """Writes {name: number} of one step, and shows some on the bar."""
+    if not self._speaks:
+      return
+    values = {name: float(value) for name, value in values.items()}
+    line = {
+      'step': int(step),
+      'seconds': round(time.perf_counter() - self._since, 3),
+      **_jsonable(values),
+    }
+    self._lines.write(json.dumps(line, allow_nan=False) + '\n')
+    self._lines.flush()
+    for name, value in values.items():
+      # tensorboardX warns on the console of what is not finite.
+      if math.isfinite(value):
+        self._board.add_scalar(name, value, int(step))
+    shown = {name: values[name] for name in self._show if name in values}
+    if shown:
+      self._bar.set_postfix(shown, refresh=False)
+
+  def advance(self, step):
+    """Moves the bar to `step`, the number of steps that are done."""
+    if self._speaks:
+      self._bar.update(int(step) - self._bar.n)
+
+  def note(self, message):
+    """Prints a line and leaves the bar whole."""
+    if self._speaks:
+      # Clears a bar that is on the screen, prints, and draws it again.
+      tqdm.write(str(message), file=sys.stderr)
+
+  def close(self):
+    if self._speaks:
+      self._bar.close()
+      self._board.close()
+      self._lines.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, kind, error, trace):
+    self.close()
+
+
+def table(rows, headers):
+  """A GitHub-markdown table that also reads well as plain text.
+
+  Args:
+    rows: sequences of cells. A float gets three decimals, None a dash; columns
+      that hold only numbers, None apart, are aligned right.
+    headers: the names of the columns.
+  """
+  rows = [list(row) for row in rows]
+  for row in rows:
+    if len(row) != len(headers):
+      raise ValueError(
+        f'a row of {len(row)} cells under {len(headers)} headers: {row}'
+      )
+  columns = list(zip(*rows, strict=True)) or [()] * len(headers)
+  right = [_numeric(column) for column in columns]
+  text = [[_cell(cell) for cell in row] for row in [headers, *rows]]
+  widths = [max(3, *map(len, column)) for column in zip(*text, strict=True)]
+
+  def line(cells):
+    padded = [
+      cell.rjust(width) if is_right else cell.ljust(width)
+      for cell, width, is_right in zip(cells, widths, right, strict=True)
+    ]
+    return f'| {" | ".join(padded)} |'
+
+  rule = [
+    '-' * (width - 1) + (':' if is_right else '-')
+    for width, is_right in zip(widths, right, strict=True)
+  ]
+  return '\n'.join([line(text[0]), line(rule), *map(line, text[1:])])
+
+
+def write_json(path, obj):
+  """Writes `obj` as JSON, wholly or not at all; what is not finite as null.
+
+  Keys keep their order; arrays become lists.
+  """
+  if jax.process_index() == 0:
+    text = json.dumps(
+      _jsonable(obj), indent=2, ensure_ascii=False, allow_nan=False
+    )
+    _replace(pathlib.Path(path), text + '\n')
+
+
+def _drop_after(path, start):
+  """Drops the lines after step `start`; returns the seconds of the last kept.
+
+  A last line torn by a kill goes too. A start at 0 has nothing to go on from,
+  so there nothing is kept.
+  """
+  if not path.exists():
+    return 0.0
+  # A torn line may end inside a character.
+  text = path.read_text(encoding='utf-8', errors='replace')
+  kept, seconds = [], 0.0
+  for line in text.splitlines(keepends=True) if start else []:
+    entry = _parse(line)
+    if entry is not None and entry['step'] <= start:
+      kept.append(line)
+      seconds = entry['seconds']
+  if ''.join(kept) != text:
+    _replace(path, ''.join(kept))
+  return seconds
+
+
+def _parse(line):
+  if not line.endswith('\n'):
+    return None
+  try:
+    return json.loads(line)
+  except json.JSONDecodeError:
+    return None
+
+
+def _replace(path, text):
+  """Puts a new file in the place of an old one in one step."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  temporary.write_text(text, encoding='utf-8')
+  os.replace(temporary, path)
+
+
+def _jsonable(obj):
+  if isinstance(obj, dict):
+    return {str(key): _jsonable(value) for key, value in obj.items()}
+  if isinstance(obj, (list, tuple)):
+    return [_jsonable(value) for value in obj]
+  if isinstance(obj, (np.ndarray, np.generic, jax.Array)):
+    return _jsonable(np.asarray(obj).tolist())
+  if isinstance(obj, float) and not math.isfinite(obj):
+    return None
+  return obj
+
+
+def _numeric(column):
+  numbers = [cell for cell in column if cell is not None]
+  return bool(numbers) and all(
+    isinstance(cell, (int, float, np.number)) for cell in numbers
+  )
+
+
+def _cell(cell):
+  if cell is None:
+    return '-'
+  if isinstance(cell, (float, np.floating)):
+    return f'{cell:.3f}'
+  return str(cell).replace('|', r'\|')  # or it would end the column
+
+
+def _bar(name, total, start, unit):
+  """A bar on a terminal; elsewhere a plain line every few seconds."""
+  options = dict(
+    desc=name, total=total, initial=start, unit=unit, disable=total == 0
+  )
+  if _on_terminal():
+    return tqdm(**options, file=sys.stderr, dynamic_ncols=True)
+  return tqdm(
+    **options,
+    file=_Lines(sys.stderr),
+    bar_format=_LINE,
+    mininterval=_LINE_SECONDS,
+    miniters=1,  # or tqdm would count steps between lines rather than seconds
+  )
+
+
+def _on_terminal():
+  # A pseudo-terminal may have no size, and tqdm would then show nothing.
+  return sys.stderr.isatty() and all(os.get_terminal_size(sys.stderr.fileno()))
+
+
+class _Lines:
+  """Turns the bar's carriage returns into lines for a file or a CI log."""
+
+  def __init__(self, stream):
+    self._stream = stream
+
+  def write(self, text):
+    text = text.strip('\r\n ')
+    if text:
+      self._stream.write(text + '\n')
+
+  def flush(self):
+    self._stream.flush()

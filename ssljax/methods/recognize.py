@@ -1,0 +1,78 @@
+"""Reading: an encoder, two fully connected layers and CTC (Graves, 2006)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssljax import losses
+from ssljax.augment.text import plain
+from ssljax.core import Method
+
+
+def recognize(
+  encoder,
+  head,
+  *,
+  views=None,
+  freeze: tuple[str, ...] = (),
+  axis_name: str | None = None,
+) -> Method:
+  """Supervised recognition on `batch['label']`, int32 `(batch, length)`.
+
+  Labels are padded on the right with 0, which is also CTC's blank.
+
+  Args:
+    encoder: module, images to `(batch, time, d)`.
+    head: module, features to logits `(batch, time, classes)`.
+    views: `(key, images, index)` to one view; None trains on plain images.
+    freeze: ('encoder',) runs it behind `stop_gradient`, which also removes
+      its backward pass; the optimizer must freeze it too.
+    axis_name: the devices that share the mean.
+  """
+
+  def logits(params, images):
+    features = encoder.apply({'params': params['encoder']}, images)
+    if 'encoder' in freeze:
+      features = jax.lax.stop_gradient(features)
+    return head.apply({'params': params['head']}, features)
+
+  def init(key, batch):
+    encoder_key, head_key = jax.random.split(key)
+    images = plain(batch['image'])
+    encoder_params = encoder.init(encoder_key, images)['params']
+    features = encoder.apply({'params': encoder_params}, images)
+    head_params = head.init(head_key, features)['params']
+    return {'encoder': encoder_params, 'head': head_params}, {'batch_stats': {}}
+
+  def loss(params, method_state, batch, key, step):
+    del step
+    if views is None:
+      images = plain(batch['image'])
+    else:
+      ((images, _),) = views(key, batch['image'], batch['index'])
+    outputs = logits(params, images)
+    labels = batch['label']
+    values = optax.ctc_loss(
+      outputs.astype(jnp.float32),
+      jnp.zeros(outputs.shape[:2]),
+      labels,
+      (labels == 0).astype(jnp.float32),
+    )
+    # optax gives a label that needs more frames than there are a finite loss
+    # of about 1e5 with a meaningless gradient: such samples are left out.
+    repeats = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] > 0)
+    needed = (labels > 0).sum(axis=1) + repeats.sum(axis=1)
+    feasible = (needed <= outputs.shape[1]).astype(jnp.float32)
+    value = losses.weighted_mean(values, feasible, axis_name)
+    metrics = {'infeasible': 1 - feasible.mean()}
+    return value, (method_state, metrics)
+
+  def encode(params, method_state, images):
+    del method_state
+    return encoder.apply({'params': params['encoder']}, plain(images))
+
+  def predict(params, method_state, images):
+    del method_state
+    return logits(params, plain(images))
+
+  return Method(init=init, loss=loss, encode=encode, predict=predict)

@@ -1,0 +1,101 @@
+"""The article's recognition network: convolutions, a transformer, a CTC head.
+
+`SequenceEncoder` ends at the sequence feature `fs`, which is what pretraining
+learns; `CtcHead` is the two fully connected layers after it.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ssljax.models.convolution import conv_general_dilated
+
+
+class TransformerBlock(nn.Module):
+  """Pre-norm self-attention and MLP over `(batch, time, width)`."""
+
+  heads: int
+  mlp_ratio: int = 4
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'b t d']) -> Float[Array, 'b t d']:
+    width = x.shape[-1]
+    y = nn.LayerNorm(dtype=self.dtype)(x)
+    q, k, v = jnp.split(nn.Dense(3 * width, dtype=self.dtype)(y), 3, axis=-1)
+    split = (*x.shape[:2], self.heads, width // self.heads)
+    y = jax.nn.dot_product_attention(
+      q.reshape(split), k.reshape(split), v.reshape(split)
+    )
+    x = x + nn.Dense(width, dtype=self.dtype)(y.reshape(x.shape))
+    y = nn.LayerNorm(dtype=self.dtype)(x)
+    y = nn.gelu(nn.Dense(self.mlp_ratio * width, dtype=self.dtype)(y))
+    return x + nn.Dense(width, dtype=self.dtype)(y)
+
+
+class SequenceEncoder(nn.Module):
+  """Image -> sequence feature `fs`, one row for every `stride` pixels of x.
+
+  Attributes:
+    channels: output channels of each 3x3 convolution.
+    strides: (vertical, horizontal) stride of each convolution.
+    width: features of a frame.
+    layers: transformer blocks.
+    heads: attention heads; divides `width`.
+    dtype: compute type; parameters stay float32.
+  """
+
+  channels: Sequence[int] = (32, 64)
+  strides: Sequence[tuple[int, int]] = ((2, 2), (2, 2))
+  width: int = 128
+  layers: int = 2
+  heads: int = 4
+  dtype: jnp.dtype = jnp.float32
+
+  @property
+  def stride(self) -> int:
+    """Source pixels between two frames."""
+    stride = 1
+    for _, horizontal in self.strides:
+      stride *= horizontal
+    return stride
+
+  @nn.compact
+  def __call__(self, images: Float[Array, 'b h w 3']) -> Float[Array, 'b t d']:
+    x = images.astype(self.dtype)
+    for channels, strides in zip(self.channels, self.strides, strict=True):
+      x = nn.Conv(
+        channels,
+        (3, 3),
+        strides,
+        dtype=self.dtype,
+        conv_general_dilated=conv_general_dilated,
+      )(x)
+      x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
+    # One frame is a whole column of the feature map and its two neighbours.
+    x = nn.Conv(
+      self.width,
+      (x.shape[1], 3),
+      padding=((0, 0), (1, 1)),
+      dtype=self.dtype,
+      conv_general_dilated=conv_general_dilated,
+    )(x)[:, 0]
+    for _ in range(self.layers):
+      x = TransformerBlock(self.heads, dtype=self.dtype)(x)
+    return nn.LayerNorm(dtype=self.dtype)(x)
+
+
+class CtcHead(nn.Module):
+  """Two fully connected layers; raw float32 logits, class 0 the blank."""
+
+  classes: int
+  hidden: int = 128
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'b t d']) -> Float[Array, 'b t c']:
+    x = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype)(x))
+    return nn.Dense(self.classes, dtype=jnp.float32)(x)

@@ -1,0 +1,159 @@
+"""Text as whole numbers and back: charsets and greedy CTC. NumPy only.
+
+Class 0 is CTC's blank and, in a label, padding (optax's convention); the
+characters of a charset are the classes from 1 on.
+"""
+
+import dataclasses
+import itertools
+import string
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+BLANK = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Charset:
+  """The characters that a model can read, in the order of its classes.
+
+  Attributes:
+    characters: one class each, from 1 on.
+  """
+
+  characters: str
+
+  def __post_init__(self):
+    if not self.characters:
+      raise ValueError('A charset needs at least one character, found none.')
+    twice = sorted({c for c in self.characters if self.characters.count(c) > 1})
+    if twice:
+      raise ValueError(
+        f'The charset {self.characters!r} names {twice} more than once; '
+        f'expected each character once, as each is one class. Remove the '
+        f'repeats.'
+      )
+
+  @property
+  def classes(self) -> int:
+    """Characters and the blank: the width of a model's last layer."""
+    return len(self.characters) + 1
+
+  def encode(self, text: str, length: int) -> Int[np.ndarray, 'length']:
+    """int32 classes of `text`, padded with 0 on the right to `length`.
+
+    Raises:
+      ValueError: the text is empty, longer than `length`, or holds a
+        character outside the charset.
+    """
+    if not text:
+      raise ValueError(
+        'Found an empty label, expected at least one character; remove the '
+        'image or label it.'
+      )
+    for position, character in enumerate(text):
+      if character not in self.characters:
+        raise ValueError(
+          f'The label {text!r} has {character!r} (U+{ord(character):04X}) at '
+          f'position {position}, expected one of {self.characters!r}; correct '
+          f'the label or choose a charset that has it.'
+        )
+    if len(text) > length:
+      raise ValueError(
+        f'The label {text!r} has {len(text)} characters, expected at most '
+        f'{length}; correct the label or allow longer ones.'
+      )
+    ids = np.zeros(length, np.int32)
+    ids[: len(text)] = [self.characters.index(c) + 1 for c in text]
+    return ids
+
+  def decode(self, ids: Int[np.ndarray, 'length'] | Sequence[int]) -> str:
+    """The text of a label's classes; 0 is skipped and repeats stay.
+
+    For labels and for paths already collapsed; `greedy` reads logits.
+
+    Raises:
+      ValueError: a class outside 0 to `classes` - 1.
+    """
+    ids = np.asarray(ids)
+    outside = ids[(ids < 0) | (ids >= self.classes)]
+    if outside.size:
+      raise ValueError(
+        f'Found class {outside[0]}, expected 0 to {self.classes - 1} for the '
+        f'charset {self.characters!r}; was it written with another charset?'
+      )
+    return ''.join(self.characters[i - 1] for i in ids if i != BLANK)
+
+  def greedy(
+    self,
+    logits: Float[np.ndarray, 'batch time classes'],
+    valid: Bool[np.ndarray, 'batch time'] | None = None,
+  ) -> list[tuple[str, float]]:
+    """Best-path CTC: each frame's best class, repeats merged, blanks dropped.
+
+    Args:
+      logits: before the softmax; any float dtype.
+      valid: which frames show the image rather than padding; all by default.
+        The others are read as blank and have no part in the confidence.
+
+    Returns:
+      (text, confidence) for each row. The confidence is the product over the
+      valid frames of the largest softmax probability, which is the
+      probability of that one path and so at most that of the text. It falls
+      with every frame in doubt; without a valid frame the text is '' and it
+      is 1.
+
+    Raises:
+      ValueError: shapes that do not fit the charset or each other.
+    """
+    logits = np.asarray(logits)
+    if logits.ndim != 3 or logits.shape[2] != self.classes:
+      raise ValueError(
+        f'The logits have shape {logits.shape}, expected (batch, time, '
+        f'{self.classes}) for {self.classes - 1} characters and the blank; '
+        f'was the model trained with another charset?'
+      )
+    if valid is None:
+      valid = np.ones(logits.shape[:2], bool)
+    valid = np.asarray(valid, bool)
+    if valid.shape != logits.shape[:2]:
+      raise ValueError(
+        f'valid has shape {valid.shape}, expected {logits.shape[:2]}, one '
+        f'value per frame.'
+      )
+    path = np.where(valid, logits.argmax(axis=2), BLANK)
+    before = np.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
+    starts = (path != BLANK) & (path != before)
+    # The largest log-probability is minus the log of Σ exp(logit - max).
+    # float64, as a product of many frames shows float32's rounding.
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=2, keepdims=True)
+    doubt = np.log(np.exp(logits).sum(axis=2))
+    confidence = np.exp(-np.where(valid, doubt, 0).sum(axis=1))
+    letters = np.array(['', *self.characters])
+    return [
+      (''.join(letters[row[start]]), float(value))
+      for row, start, value in zip(path, starts, confidence, strict=True)
+    ]
+
+
+CHARSETS = {
+  'digits': Charset(string.digits),
+  'alnum36': Charset(string.digits + string.ascii_lowercase),
+  'alnum62': Charset(
+    string.digits + string.ascii_lowercase + string.ascii_uppercase
+  ),
+}
+
+
+def frames_needed(text: str) -> int:
+  """The fewest frames in which CTC can write `text`.
+
+  One for each character, and a blank between two that are equal, without
+  which they would merge. A shorter output has no path at all for the label,
+  and its loss is a large number with a meaningless gradient.
+  """
+  repeats = sum(a == b for a, b in itertools.pairwise(text))
+  return len(text) + repeats

@@ -1,0 +1,185 @@
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ssljax.data import drawing, fonts, layouts
+from ssljax.data.render import CHARSETS, SPLITS, render
+
+SIZES = [(32, 96), (60, 160), (16, 32)]
+
+
+def draw(index=0, *, split='train', layout=None, **change):
+  arguments = {
+    'seed': 0,
+    'charset': 'alnum62',
+    'layouts': (layout,) if layout else tuple(layouts.LAYOUTS),
+    'height': 32,
+    'width': 96,
+  }
+  return render(split=split, index=index, **(arguments | change))
+
+
+def digest(example):
+  return hashlib.sha256(example.image.tobytes()).hexdigest()
+
+
+def test_an_image_depends_on_its_key_alone():
+  # Red where something is drawn from a global or a shared generator, or where
+  # a cache changes what is drawn.
+  first = [draw(index) for index in range(20)]
+  np.random.seed(1)
+  fonts.glyph.cache_clear()
+  again = [draw(index) for index in reversed(range(20))][::-1]
+  for one, other in zip(first, again, strict=True):
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.extents, other.extents)
+    assert (one.text, one.layout) == (other.text, other.layout)
+
+
+def test_another_process_draws_the_same_image():
+  program = (
+    'import hashlib; from ssljax.data.render import render; '
+    'print(hashlib.sha256(render(seed=0, split="train", index=3, '
+    'charset="alnum62", layouts=("arcs", "colors", "textured", "hollow"), '
+    'height=32, width=96).image.tobytes()).hexdigest())'
+  )
+  # PYTHONHASHSEED differs between processes: red where a split's number came
+  # from `hash`.
+  output = subprocess.check_output([sys.executable, '-c', program], text=True)
+  assert output.strip() == digest(draw(3))
+
+
+def test_seed_split_and_index_all_matter_and_splits_share_no_image():
+  drawn = [
+    digest(draw(index, split=split, seed=seed))
+    for seed in (0, 1)
+    for split in SPLITS
+    for index in range(60)
+  ]
+  assert len(set(drawn)) == len(drawn) == 480
+
+
+def test_text_and_layout_do_not_depend_on_the_size():
+  for index in range(10):
+    small, large = draw(index), draw(index, height=60, width=160)
+    assert (small.text, small.layout) == (large.text, large.layout)
+
+
+@pytest.mark.parametrize('charset', CHARSETS)
+def test_texts_have_every_length_and_character(charset):
+  examples = [draw(index, charset=charset) for index in range(300)]
+  lengths = [len(example.text) for example in examples]
+  assert set(lengths) == {4, 5, 6}
+  assert min(lengths.count(length) for length in (4, 5, 6)) > 60
+  assert set(''.join(e.text for e in examples)) == set(CHARSETS[charset])
+  # Doubled characters are what CTC fails on, so they must occur.
+  assert any(
+    a == b for e in examples for a, b in zip(e.text, e.text[1:], strict=False)
+  )
+
+
+def test_layouts_are_drawn_evenly_from_those_given():
+  names = [
+    draw(index, layouts=('arcs', 'hollow')).layout for index in range(99)
+  ]
+  assert set(names) == {'arcs', 'hollow'}
+  assert 30 < names.count('arcs') < 69
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('layout', layouts.LAYOUTS)
+def test_shapes_and_extents(layout, size):
+  height, width = size
+  for index in range(15):
+    example = draw(index, layout=layout, height=height, width=width)
+    assert example.image.shape == (height, width, 3)
+    assert example.image.dtype == np.uint8
+    assert example.extents.shape == (len(example.text), 2)
+    assert example.extents.dtype == np.float32
+    left, right = example.extents.T
+    assert (left >= 0).all() and (right <= width).all()
+    assert (left < right).all()
+    assert (np.diff(left) > 0).all() and (np.diff(right) > 0).all()
+
+
+@pytest.mark.parametrize('size', SIZES[:2])
+@pytest.mark.parametrize('layout', layouts.LAYOUTS)
+def test_a_character_is_inside_its_extent_and_fills_it(
+  layout, size, monkeypatch
+):
+  # Each character in turn is left out; what changes in the image is its ink.
+  # Red where extents ignore rotation, stroke, slant, wave or the shrinking of
+  # long lines, or are off by a pixel on the inside.
+  height, width = size
+  set_line = drawing.set_line
+  for index in range(6):
+    whole = draw(index, layout=layout, height=height, width=width)
+    for place, (left, right) in enumerate(whole.extents.astype(int)):
+
+      def without(*args, _place=place, **kwargs):
+        marks = set_line(*args, **kwargs)
+        mark = marks[_place]
+        marks[_place] = mark._replace(
+          fill=0 * mark.fill, outline=0 * mark.outline
+        )
+        return marks
+
+      with monkeypatch.context() as patch:
+        patch.setattr(drawing, 'set_line', without)
+        rest = draw(index, layout=layout, height=height, width=width)
+      changed = np.abs(whole.image.astype(int) - rest.image).sum((0, 2))
+      columns = np.flatnonzero(changed)
+      assert columns.size, (index, place)
+      assert left <= columns[0] and columns[-1] < right
+      # A neighbour or a line over it can hide a column or two at the sides.
+      assert columns[0] - left <= 3 and right - 1 - columns[-1] <= 3
+
+
+def test_layouts_look_different():
+  # Light on dark, dark on light, many hues: red where two layouts are one.
+  def mean(layout, of):
+    return np.mean([of(draw(i, layout=layout).image) for i in range(20)])
+
+  brightness = {name: mean(name, np.mean) for name in layouts.LAYOUTS}
+  assert brightness['textured'] < 110 < 150 < brightness['hollow']
+  assert brightness['hollow'] < brightness['arcs']
+
+  def roughness(image):
+    return np.abs(np.diff(image.astype(float), axis=1)).mean()
+
+  rough = {name: mean(name, roughness) for name in layouts.LAYOUTS}
+  assert rough['colors'] > 1.3 * rough['arcs']
+
+
+def test_every_face_has_every_character_and_faces_differ():
+  # Red where a package renamed its files, or a face draws a box for a glyph.
+  pictures = set()
+  for face in fonts.FACES:
+    masks = [fonts.glyph(face, c, 40)[0].tobytes() for c in CHARSETS['alnum62']]
+    assert len(set(masks)) == 62
+    assert all(any(mask) for mask in masks)
+    pictures.add(tuple(masks))
+  assert len(pictures) == len(fonts.FACES) >= 10
+
+
+@pytest.mark.parametrize(
+  'change, words',
+  [
+    ({'charset': 'digit'}, ["'digit'", 'alnum36']),
+    ({'layouts': ('arc',)}, ["'arc'", 'arcs']),
+    ({'layouts': ()}, ['no layout', 'arcs']),
+    ({'split': 'valid'}, ["'valid'", 'validation']),
+    ({'seed': -1}, ['-1', '2**32']),
+    ({'seed': 2**32}, ['2**32']),
+    ({'index': -1}, ['-1']),
+    ({'height': 8}, ['8', '16']),
+    ({'width': 40}, ['40', 'twice']),
+  ],
+)
+def test_errors_name_what_was_found_and_expected(change, words):
+  with pytest.raises(ValueError) as error:
+    draw(**change)
+  assert all(word in str(error.value) for word in words)

@@ -1,0 +1,189 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ssljax.data import sources, text_images
+from ssljax.data.layouts import LAYOUTS
+from ssljax.data.render import VERSION, render
+
+RECIPE = {
+  'charset': 'alnum36',
+  'height': 32,
+  'width': 96,
+  'layouts': ('arcs', 'hollow'),
+  'seed': 3,
+}
+COUNTS = {'unlabeled': 30, 'train': 12, 'test': 7}
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+  data_dir = tmp_path_factory.mktemp('data')
+  return text_images.prepare(
+    data_dir=data_dir, counts=COUNTS, progress=False, **RECIPE
+  )
+
+
+def assert_is_rendered(example, split, index):
+  expected = render(split=split, index=index, **RECIPE)
+  np.testing.assert_array_equal(example['image'], expected.image)
+  assert example['image'].dtype == np.uint8
+  assert (example['text'], example['index']) == (expected.text, index)
+  assert tuple(LAYOUTS)[example['layout']] == expected.layout
+  length = len(expected.text)
+  np.testing.assert_array_equal(example['extents'][:length], expected.extents)
+  assert (example['extents'][length:] == -1).all()
+
+
+@pytest.mark.parametrize('memory', [0, 2**30])
+def test_what_is_read_is_what_is_rendered(prepared, memory):
+  # Red where the writer shuffles, PNG loses a bit, or columns are mixed up.
+  for split, count in COUNTS.items():
+    source = sources.open_split(prepared, split, memory=memory)
+    assert isinstance(source, sources.MemorySource) == bool(memory)
+    assert len(source) == count
+    for index, example in enumerate(source):
+      assert_is_rendered(example, split, index)
+
+
+def test_shards_and_workers_keep_the_order(tmp_path, monkeypatch):
+  monkeypatch.setattr(text_images, 'CHUNK', 4)
+  monkeypatch.setattr(text_images, 'SHARD', 8)
+  monkeypatch.setattr(text_images, 'WORTH_WORKERS', 1)
+  builder = text_images.prepare(
+    data_dir=tmp_path, counts=COUNTS, progress=False, processes=2, **RECIPE
+  )
+  assert builder.info.splits['unlabeled'].shard_lengths == [8, 8, 8, 6]
+  for split in COUNTS:
+    for index, example in enumerate(sources.open_split(builder, split)):
+      assert_is_rendered(example, split, index)
+
+
+def test_prepared_data_is_not_rendered_again(prepared, monkeypatch):
+  monkeypatch.setattr(text_images.render_lib, 'render_chunk', None)
+  again = text_images.prepare(
+    data_dir=prepared.data_dir_root, counts=COUNTS, progress=False, **RECIPE
+  )
+  assert again.data_dir == prepared.data_dir
+  assert len(sources.open_split(again, 'train')) == COUNTS['train']
+
+
+def test_recipes_have_folders_of_their_own(monkeypatch):
+  def name(counts=COUNTS, **change):
+    config = text_images.recipe_config(counts=counts, **(RECIPE | change))
+    return config.name
+
+  names = [
+    name(),
+    name(seed=4),
+    name(charset='digits'),
+    name(height=33),
+    name(width=97),
+    name(layouts=('arcs', 'colors')),
+    name(layouts=('hollow', 'arcs')),
+    name(counts=COUNTS | {'train': 13, 'test': 6}),
+  ]
+  assert len(set(names)) == len(names)
+  assert name(counts=dict(reversed(COUNTS.items()))) == names[0]
+  assert name(counts=COUNTS | {'validation': 0}) == names[0]
+  monkeypatch.setattr(text_images, 'VERSION', VERSION + '1')
+  assert name() != names[0]
+
+
+@pytest.mark.parametrize(
+  'counts, words',
+  [
+    ({'training': 5}, ["'training'", 'validation']),
+    ({'train': -1}, ['-1']),
+    ({'train': 0}, ['no images', 'train']),
+  ],
+)
+def test_impossible_counts_are_refused(counts, words):
+  with pytest.raises(ValueError) as error:
+    text_images.recipe_config(counts=counts, **RECIPE)
+  assert all(word in str(error.value) for word in words)
+
+
+def test_a_split_that_was_not_prepared_is_named(prepared):
+  with pytest.raises(ValueError, match="'validation'.*unlabeled"):
+    sources.open_split(prepared, 'validation')
+
+
+def test_an_interrupted_preparation_leaves_nothing(tmp_path, monkeypatch):
+  draw = text_images.render_lib.render
+
+  def interrupted(*, index, **rest):
+    if index == 8:
+      raise KeyboardInterrupt
+    return draw(index=index, **rest)
+
+  arguments = {'data_dir': tmp_path, 'counts': COUNTS, 'progress': False}
+  with monkeypatch.context() as patch:
+    patch.setattr(text_images.render_lib, 'render', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      text_images.prepare(**arguments, **RECIPE)
+  assert not list(tmp_path.rglob('*.array_record*'))
+  builder = text_images.prepare(**arguments, **RECIPE)
+  assert len(sources.open_split(builder, 'unlabeled')) == 30
+
+
+PROGRAM = """
+import sys
+from ssljax.data import sources, text_images
+builder = text_images.prepare(
+  data_dir=sys.argv[1], counts={'unlabeled': int(sys.argv[2]), 'train': 12},
+  progress=False, charset='alnum36', height=32, width=96,
+  layouts=('arcs', 'hollow'), seed=3,
+)
+print(len(sources.open_split(builder, 'unlabeled')))
+print([name for name in ('tensorflow', 'torch') if name in sys.modules])
+"""
+
+
+def start(data_dir, count):
+  return subprocess.Popen(
+    [sys.executable, '-c', PROGRAM, str(data_dir), str(count)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def test_processes_that_prepare_the_same_data_share_it(tmp_path):
+  # Also: no TensorFlow is loaded, and nothing is printed.
+  processes = [start(tmp_path, 40) for _ in range(2)]
+  for process in processes:
+    output, errors = process.communicate(timeout=60)
+    assert output == '40\n[]\n'
+    assert errors == ''
+  assert len(list(tmp_path.rglob('dataset_info.json'))) == 1
+  assert not list(tmp_path.rglob('incomplete*'))
+
+
+def test_a_killed_preparation_can_be_repeated(tmp_path):
+  # 1,500 images start worker processes; these must end with their parent.
+  process = start(tmp_path, 1500)
+  give_up = time.monotonic() + 30
+  while not list(tmp_path.rglob('*.array_record*')):
+    assert time.monotonic() < give_up and process.poll() is None
+    time.sleep(0.02)
+  children = children_of(process.pid)
+  os.kill(process.pid, signal.SIGKILL)
+  process.communicate()
+  assert list(tmp_path.rglob('incomplete*'))
+  second = start(tmp_path, 1500)
+  output, errors = second.communicate(timeout=60)
+  assert output == '1500\n[]\n', errors
+  assert not list(tmp_path.rglob('incomplete*'))
+  assert not [pid for pid in children if pathlib.Path(f'/proc/{pid}').exists()]
+
+
+def children_of(pid):
+  path = pathlib.Path(f'/proc/{pid}/task/{pid}/children')
+  return path.read_text().split() if path.exists() else []
