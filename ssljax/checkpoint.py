@@ -6,8 +6,8 @@
 
 A step's folder gets its name only once it is complete, so a process killed at
 any moment leaves the newest complete step as it was; what it left unfinished
-is ignored, and removed when the folder is next opened. Directories are local
-or mounted ones.
+is ignored, and removed when the folder is next opened to save. Directories are
+local or mounted ones.
 """
 
 import contextlib
@@ -22,10 +22,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from ssljax.errors import UserError
+
 _SHOWN = 5  # differing arrays that an error names
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
   """Nothing to restore, nothing that fits, or a save that failed."""
 
 
@@ -278,7 +280,13 @@ def _without_key(leaf):
 def _with_key(leaf, like):
   if not _is_key(like):
     return leaf
-  return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+  return jax.random.wrap_key_data(leaf, impl=_implementation(like))
+
+
+def _implementation(key):
+  found = []  # traced, because `key` may be abstract
+  jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), key)
+  return found[0]
 
 
 def _abstract(leaf):

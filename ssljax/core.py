@@ -77,7 +77,7 @@ def create_state(
   method: Method,
   optimizer: optax.GradientTransformation,
   params: Params | None = None,
-  method_state: MethodState | None = None,
+  batch_stats: MethodState | None = None,
 ) -> TrainState:
   """Initialises a run; call it under `jit`, so that no buffers are shared.
 
@@ -88,23 +88,53 @@ def create_state(
     optimizer: any optax transformation over `params`.
     params: top-level parts that replace fresh ones (an encoder taken from an
       earlier stage).
-    method_state: the same for entries of `method_state`, one level deeper for
-      `batch_stats`.
+    batch_stats: the same for `method_state['batch_stats']`.
   """
   init_key, run_key = jax.random.split(key)
   fresh, state = method.init(init_key, batch)
   fresh = {**fresh, **(params or {})}
-  taken = method_state or {}
-  state = {
-    name: {**value, **taken.get(name, {})} if name == 'batch_stats' else value
-    for name, value in {**state, **taken}.items()
-  }
+  state = {**state, 'batch_stats': {**state['batch_stats'], **(batch_stats or {})}}
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=run_key,
     params=fresh,
     method_state=state,
     opt_state=optimizer.init(fresh),
+  )
+
+
+def begin_epoch(
+  state: TrainState,
+  features: Callable[[Params, MethodState], Any],
+  *,
+  method: Method,
+  optimizer: optax.GradientTransformation,
+) -> TrainState:
+  """Lets the method renew what it renews between two epochs.
+
+  Args:
+    state: at the first step of an epoch.
+    features: called by the methods that need the features of all examples.
+    method: the objective.
+    optimizer: starts anew for the parts that the method names as renewed.
+  """
+  params, method_state, renewed = method.before_epoch(
+    state.params,
+    state.method_state,
+    lambda: features(state.params, state.method_state),
+    jax.random.fold_in(state.key, state.step),
+  )
+  if not renewed:
+    return state._replace(params=params, method_state=method_state)
+  opt_state = jax.tree_util.tree_map_with_path(
+    lambda path, old, new: (
+      new if any(getattr(k, 'key', None) in renewed for k in path) else old
+    ),
+    state.opt_state,
+    optimizer.init(params),
+  )
+  return state._replace(
+    params=params, method_state=method_state, opt_state=opt_state
   )
 
 

@@ -152,6 +152,11 @@ def write_json(path, obj):
     _replace(pathlib.Path(path), text + '\n')
 
 
+def read_json(path):
+  """What `write_json` wrote."""
+  return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+
+
 def _drop_after(path, start):
   """Drops the lines after step `start`; returns the seconds of the last kept.
 

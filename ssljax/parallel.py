@@ -169,7 +169,8 @@ def _compile_pmap(step, mesh):
     devices=list(mesh.devices),
     donate_argnums=0,
   )
-  replicated = NamedSharding(mesh, PartitionSpec())
+  # Across processes pmap takes and gives what is on this process's devices.
+  replicated = NamedSharding(mesh.local_mesh, PartitionSpec())
   devices = len(mesh.local_devices)
 
   def call(state, batch):

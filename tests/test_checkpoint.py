@@ -144,7 +144,9 @@ def test_donating_the_state_does_not_reach_a_save_under_way(tmp_path, devices):
     )
 
   def increase(state):
-    add = lambda x: x + 1
+    def add(x):
+      return x + 1
+
     return state._replace(
       step=state.step + 1,
       key=jax.random.fold_in(state.key, 1),
@@ -194,8 +196,9 @@ def full_disk():
 
 
 def big(value):
-  noise = jax.random.normal(jax.random.key(value), (500, 500))
-  return {'step': jnp.int32(value), 'params': noise}
+  # One array: where the write of one of several fails, Orbax leaves the others
+  # under way, and they complain to an event loop that is gone.
+  return {'params': jax.random.normal(jax.random.key(value), (500, 500))}
 
 
 @pytest.mark.parametrize('moment', ['save', 'latest_step', 'exit'])
@@ -303,17 +306,15 @@ def test_read_knows_nothing_of_the_structure(tmp_path):
   assert set(checkpoint.read(tmp_path).state) == set(TrainState._fields)
 
 
-def test_read_touches_only_what_it_is_asked_for(tmp_path, monkeypatch):
-  state = create()
+def test_read_touches_only_what_it_is_asked_for(tmp_path):
+  noise = jax.random.normal(jax.random.key(0), (1000, 1000))
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(1, state._replace(opt_state=jnp.ones((1000, 1000))))
-  made = []
-  zeros = np.zeros
-  monkeypatch.setattr(
-    np, 'zeros', lambda *args, **kw: made.append(zeros(*args, **kw)) or made[-1]
-  )
+    checkpoints.save(1, create()._replace(opt_state=noise))
+  files = [path for path in tmp_path.rglob('*') if path.is_file()]
+  max(files, key=lambda path: path.stat().st_size).unlink()
+  with pytest.raises(Exception, match='reading'):
+    checkpoint.read(tmp_path, 'opt_state')
   checkpoint.read(tmp_path, 'params')
-  assert max((array.size for array in made), default=0) < 1_000_000
 
 
 def test_reading_what_is_not_there(tmp_path):
@@ -336,13 +337,13 @@ def test_metadata_that_is_not_json_fails_at_once(tmp_path):
 def test_an_unfinished_step_is_ignored_and_removed(tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(1, big(1))
-  unfinished = tmp_path / '2.orbax-checkpoint-tmp'
+  unfinished = tmp_path / '7.orbax-checkpoint-tmp'
   shutil.copytree(tmp_path / '1', unfinished)
   assert checkpoint.read(tmp_path).step == 1
   assert unfinished.exists()  # it may be another process's save under way
   with Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.latest_step() == 1
-    checkpoints.save(2, big(2))
+    checkpoints.save(2, big(2))  # waits for the removal
     assert_same(checkpoints.restore(big(0)), big(2))
   assert sorted(os.listdir(tmp_path)) == ['1', '2']
 
@@ -387,7 +388,9 @@ def test_killed_during_saves_the_newest_complete_step_restores(tmp_path):
       state = checkpoints.restore(like)
     assert all((leaf == newest).all() for leaf in state.values())
     assert checkpoint.read(tmp_path).metadata == {'charset': '01'}
-    assert all(name.isdigit() for name in os.listdir(tmp_path))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(newest + 1, state)
+  assert all(name.isdigit() for name in os.listdir(tmp_path))
 
 
 def test_only_orbax_is_quiet(tmp_path, caplog):

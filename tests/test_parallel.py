@@ -184,7 +184,7 @@ def test_jit_on_a_chosen_device():
   device = jax.devices()[2]
   state, _ = _run('jit', devices=[device])
   assert state['weights'].devices() == {device}
-  with pytest.raises(ValueError, match='runs on one device .* found 2 dev'):
+  with pytest.raises(ValueError, match=r'runs on one device .* found 2 dev'):
     parallel.compile_step(_step, mapping='jit', devices=jax.devices()[:2])
 
 
@@ -220,7 +220,7 @@ def test_a_batch_with_rows_that_differ_is_refused(mapping):
 
 
 def test_a_misspelt_mapping_is_refused():
-  with pytest.raises(ValueError, match="'sharded_map'.*mean 'shard_map'"):
+  with pytest.raises(ValueError, match=r"'sharded_map'.*mean 'shard_map'"):
     parallel.compile_step(_step, mapping='sharded_map')
   with pytest.raises(ValueError, match=r"expected one of .*'pmap'"):
     parallel.compile_step(_step, mapping='xyz')

@@ -13,6 +13,10 @@ a random colour; *colour-channel change* permutes the channels; *proportional
 scaling* keeps the aspect and is about the centre.
 """
 
+import itertools
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
@@ -20,8 +24,27 @@ from jaxtyping import Array, Float, Int, UInt8
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 
-def _uniform(key, low, high, shape=()):
-  return jax.random.uniform(key, shape, minval=low, maxval=high)
+# All ways to order three channels, the given one first.
+_ORDERS = tuple(itertools.permutations(range(3)))
+_DRAWS = 64  # numbers that one view takes at the most
+
+
+def _stream(key) -> Callable[..., jax.Array]:
+  """`draw(low, high, shape=())`: uniform numbers, one after another.
+
+  They come from a single call: every further one would be traced, compiled
+  and run as twenty rounds of the generator for a handful of numbers.
+  """
+  numbers = jax.random.uniform(key, (_DRAWS,))
+  used = 0
+
+  def draw(low, high, shape=()):
+    nonlocal used
+    start, used = used, used + math.prod(shape)
+    assert used <= _DRAWS, 'raise _DRAWS'
+    return low + (high - low) * numbers[start:used].reshape(shape)
+
+  return draw
 
 
 def _resampling(
@@ -39,38 +62,36 @@ def _resampling(
 
 
 def _colour_map(
-  key, *, contrast, brightness, channels, grayscale, inversion
+  draw, *, contrast, brightness, channels, grayscale, inversion
 ) -> tuple[Float[Array, '3 3'], Float[Array, '3']]:
   """(matrix, offset) of one affine map over values in [0, 1]."""
-  keys = jax.random.split(key, 7)
   eye = jnp.eye(3)
-  permuted = eye[jax.random.permutation(keys[0], 3)]
-  matrix = jnp.where(_uniform(keys[1], 0, 1) < channels, permuted, eye)
+  order = (draw(0, len(_ORDERS))).astype(jnp.int32)
+  permuted = eye[jnp.array(_ORDERS)[order]]
+  matrix = jnp.where(draw(0, 1) < channels, permuted, eye)
   gray = jnp.outer(jnp.array(_LUMINANCE), jnp.ones(3))
-  matrix = jnp.where(_uniform(keys[2], 0, 1) < grayscale, gray, matrix)
-  gain = jnp.exp(_uniform(keys[3], -contrast, contrast))
-  gain = gain * jnp.where(_uniform(keys[4], 0, 1) < inversion, -1.0, 1.0)
-  shift = 0.5 + _uniform(keys[5], -brightness, brightness)
-  # Values are taken about mid-gray: out = (in - 0.5) @ matrix + shift.
-  matrix = matrix * gain
+  matrix = jnp.where(draw(0, 1) < grayscale, gray, matrix)
+  sign = jnp.where(draw(0, 1) < inversion, -1.0, 1.0)
+  matrix = matrix * sign * jnp.exp(draw(-contrast, contrast))
+  shift = 0.5 + draw(-brightness, brightness)
+  # Gain and sign are about mid-gray: out = (in - 0.5) @ matrix + shift.
   return matrix, shift - 0.5 * matrix.sum(axis=0)
 
 
 def _strokes(
-  key, image: Float[Array, 'h w 3'], *, count: int, probability: float
+  draw, image: Float[Array, 'h w 3'], *, count: int
 ) -> Float[Array, 'h w 3']:
-  """Draws up to `count` thin parabolas, each in one random colour."""
+  """Draws up to `count` thin parabolas, each half of the time, in a colour."""
   height, width = image.shape[:2]
   x = jnp.linspace(-1, 1, width)
   y = jnp.linspace(-1, 1, height)[:, None]
-  for stroke in jax.random.split(key, count):
-    keys = jax.random.split(stroke, 4)
-    offset, slope, bend = _uniform(keys[0], -1, 1, (3,))
+  for _ in range(count):
+    offset, slope, bend = draw(-1, 1, (3,))
     distance = jnp.abs(y - offset - slope * x - bend * (x * x - 0.3))
-    drawn = _uniform(keys[1], 0, 1) < probability
-    thickness = _uniform(keys[2], 1, 2.5) / height
+    thickness = draw(1, 2.5) / height
+    drawn = draw(0, 1) < 0.5
     cover = drawn * jnp.clip(1.5 - distance / thickness, 0, 1)[..., None]
-    image = image + cover * (_uniform(keys[3], 0, 1, (3,)) - image)
+    image = image + cover * (draw(0, 1, (3,)) - image)
   return image
 
 
@@ -131,20 +152,19 @@ def text_views(
     the source. An image's views depend on the key and on its own index.
   """
 
-  def geometry(key, height, width):
-    keys = jax.random.split(key, 6)
-    zoom = jnp.exp(_uniform(keys[0], -scale, scale))
-    dx = shift * width * _uniform(keys[1], -1, 1)
-    dx, dy = jnp.array((dx, 0.0)) + jitter * _uniform(keys[2], -1, 1, (2,))
-    bend, phase = _uniform(keys[3], 0, 1, (2,))
+  def geometry(draw, height, width):
+    zoom = jnp.exp(draw(-scale, scale))
+    dx = shift * width * draw(-1, 1) + jitter * draw(-1, 1)
+    dy = jitter * draw(-1, 1)
+    bend, phase = jitter * draw(0, 1), draw(0, 1)
 
     def source_x(x):
       wave = jnp.sin(2 * jnp.pi * (2 * x / width + phase))
-      return (x - width / 2) / zoom + width / 2 + dx + jitter * bend * wave
+      return (x - width / 2) / zoom + width / 2 + dx + bend * wave
 
     source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
-    blurred = _uniform(keys[4], 0, 1) < blur_probability
-    sigma = 0.35 + blurred * _uniform(keys[5], 0, blur)
+    blurred = draw(0, 1) < blur_probability
+    sigma = 0.35 + blurred * draw(0, blur)
     columns = source_x((jnp.arange(width // stride) + 0.5) * stride)
     return (
       _resampling(source_y, height, sigma),
@@ -154,15 +174,15 @@ def text_views(
 
   def one_view(key, image):
     height, width, _ = image.shape
-    keys = jax.random.split(key, 6)
-    along_y, along_x, columns = geometry(keys[0], height, width)
+    grain_key, key = jax.random.split(key)
+    draw = _stream(key)
+    along_y, along_x, columns = geometry(draw, height, width)
     x = image.astype(jnp.float32) / 255
     x = jnp.einsum('yh,hwc->ywc', along_y, x)
     x = jnp.einsum('xw,ywc->yxc', along_x, x)
-    if strokes:
-      x = _strokes(keys[1], x, count=strokes, probability=0.5)
+    x = _strokes(draw, x, count=strokes)
     matrix, offset = _colour_map(
-      keys[2],
+      draw,
       contrast=contrast,
       brightness=brightness,
       channels=channels,
@@ -170,24 +190,25 @@ def text_views(
       inversion=inversion,
     )
     x = x @ matrix + offset
-    if ramp:
-      slope = _uniform(keys[3], -ramp, ramp, (2, 3))
-      x = x + jnp.linspace(-0.5, 0.5, width)[:, None] * slope[0]
-      x = x + jnp.linspace(-0.5, 0.5, height)[:, None, None] * slope[1]
-    noisy = _uniform(keys[4], 0, 1, (2,))
-    sigma = noise * noisy[0] * (noisy[1] < noise_probability)
-    x = x + sigma * _grain(keys[5], (height, width))[..., None]
+    across, down = draw(-ramp, ramp, (2, 3))
+    x = x + jnp.linspace(-0.5, 0.5, width)[:, None] * across
+    x = x + jnp.linspace(-0.5, 0.5, height)[:, None, None] * down
+    sigma = draw(0, noise) * (draw(0, 1) < noise_probability)
+    x = x + sigma * _grain(grain_key, (height, width))[..., None]
     return 2 * jnp.clip(x, 0, 1) - 1, columns
 
   def views(
     key, images: UInt8[Array, 'b h w 3'], index: Int[Array, 'b']
   ) -> tuple[tuple[Float[Array, 'b h w 3'], Float[Array, 'b t']], ...]:
-    def view(number):
-      view_key = jax.random.fold_in(key, number)
-      keys = jax.vmap(jax.random.fold_in, (None, 0))(view_key, index)
-      return jax.vmap(one_view)(keys, images)
+    def keys(view):
+      view_key = jax.random.fold_in(key, view)
+      return jax.vmap(jax.random.fold_in, (None, 0))(view_key, index)
 
-    return tuple(view(number) for number in range(count))
+    # One map over views and images, so that a view is compiled once.
+    made = jax.vmap(jax.vmap(one_view), (0, None))(
+      jax.vmap(keys)(jnp.arange(count)), images
+    )
+    return tuple(jax.tree.map(lambda x: x[view], made) for view in range(count))
 
   return views
 

@@ -34,6 +34,8 @@ class Source(Protocol):
 
   def layout_of(self, position: int) -> int: ...
 
+  def text_of(self, position: int) -> str: ...
+
 
 def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
   """Examples as one dict of arrays with a leading axis."""
@@ -85,6 +87,9 @@ class StoredSource:
   def layout_of(self, position: int) -> int:
     return int(self._records[_inside(position, len(self))]['layout'])
 
+  def text_of(self, position: int) -> str:
+    return self._records[_inside(position, len(self))]['text'].decode()
+
 
 class MemorySource:
   """Examples held decoded in memory, as one array a feature."""
@@ -108,6 +113,9 @@ class MemorySource:
   def layout_of(self, position: int) -> int:
     return int(self.columns['layout'][position])
 
+  def text_of(self, position: int) -> str:
+    return str(self.columns['text'][position])
+
 
 class Subset:
   """Some examples of a source, by position."""
@@ -129,6 +137,9 @@ class Subset:
 
   def layout_of(self, position: int) -> int:
     return self._source.layout_of(int(self._positions[position]))
+
+  def text_of(self, position: int) -> str:
+    return self._source.text_of(int(self._positions[position]))
 
 
 def _inside(position: int, length: int) -> int:

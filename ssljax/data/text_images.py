@@ -107,12 +107,16 @@ class TextImages(tfds.core.ShardBasedBuilder):
       'layout': tfds.features.ClassLabel(names=list(LAYOUTS)),
       'extents': tfds.features.Tensor(shape=(LENGTHS[1], 2), dtype=np.float32),
     }
-    return tfds.core.DatasetInfo(
+    info = tfds.core.DatasetInfo(
       builder=self,
       description='CAPTCHA-style text images, rendered by ssljax.',
       features=tfds.features.FeaturesDict(features),
       disable_shuffling=True,
     )
+    # tfds would look for the data on its server, which it has turned off, and
+    # leave an empty temporary folder each time.
+    info.initialize_from_bucket = lambda: None
+    return info
 
   def _log_download_bytes(self) -> None:
     pass  # it would print that unknown bytes are being downloaded

@@ -1,6 +1,8 @@
 """Evaluations: what a trained encoder is worth, as numbers."""
 
+from ssljax.evals.reading import figures, read
 from ssljax.evals.text_metrics import (
+  Samples,
   bootstrap,
   character_error_rate,
   edit_distance_accuracy,
@@ -10,10 +12,13 @@ from ssljax.evals.text_metrics import (
 )
 
 __all__ = [
+  'Samples',
   'bootstrap',
   'character_error_rate',
   'edit_distance_accuracy',
   'exact_match',
+  'figures',
   'per_sample',
+  'read',
   'report',
 ]

@@ -20,8 +20,10 @@ def normalize(x: Float[Array, '... d']) -> Float[Array, '... d']:
   tiny = jnp.finfo(jnp.promote_types(x.dtype, jnp.float16)).tiny
   eps = max(1e-6, float(tiny))
   x = x.astype(dtype)
-  squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.maximum(squares, eps**2))
+  # Without keepdims: XLA moved that reshape to different places in a loss
+  # and in its retrieval accuracy, and then computed all products twice.
+  squares = jnp.sum(jnp.square(x), axis=-1)
+  return x * jax.lax.rsqrt(jnp.maximum(squares, eps**2))[..., None]
 
 
 def weighted_mean(

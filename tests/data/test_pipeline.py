@@ -1,4 +1,5 @@
 import ast
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_starting_later_gives_the_same_batches(shuffle):
 def test_an_epoch_has_no_example_twice_and_epochs_differ():
   source = memory_source(22)
   steps = order(source, steps=15)
-  epochs = [sum(steps[start : start + 5], []) for start in (0, 5, 10)]
+  epochs = [np.ravel(steps[start : start + 5]).tolist() for start in (0, 5, 10)]
   for epoch in epochs:
     assert len(set(epoch)) == 20
   assert len({tuple(epoch) for epoch in epochs}) == 3
@@ -132,7 +133,7 @@ def test_smaller_subsets_are_nested_in_larger(layouts):
     sources.subset(source, count, layouts).gather(range(count))['index']
     for count in (3, 6, 10)
   ]
-  for smaller, larger in zip(chosen, chosen[1:], strict=False):
+  for smaller, larger in itertools.pairwise(chosen):
     assert larger[: len(smaller)].tolist() == smaller.tolist()
   if layouts:
     wanted = {LAYOUT_NAMES.index(layout) for layout in layouts}

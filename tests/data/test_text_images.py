@@ -50,6 +50,8 @@ def test_what_is_read_is_what_is_rendered(prepared, memory):
     assert len(source) == count
     for index, example in enumerate(source):
       assert_is_rendered(example, split, index)
+      assert source.text_of(index) == example['text']
+      assert source.layout_of(index) == example['layout']
 
 
 def test_shards_and_workers_keep_the_order(tmp_path, monkeypatch):
@@ -111,7 +113,7 @@ def test_impossible_counts_are_refused(counts, words):
 
 
 def test_a_split_that_was_not_prepared_is_named(prepared):
-  with pytest.raises(ValueError, match="'validation'.*unlabeled"):
+  with pytest.raises(ValueError, match=r"'validation'.*unlabeled"):
     sources.open_split(prepared, 'validation')
 
 
@@ -157,18 +159,18 @@ def start(data_dir, count):
 
 def test_processes_that_prepare_the_same_data_share_it(tmp_path):
   # Also: no TensorFlow is loaded, and nothing is printed.
-  processes = [start(tmp_path, 40) for _ in range(2)]
+  processes = [start(tmp_path, 600) for _ in range(2)]
   for process in processes:
     output, errors = process.communicate(timeout=60)
-    assert output == '40\n[]\n'
+    assert output == '600\n[]\n'
     assert errors == ''
   assert len(list(tmp_path.rglob('dataset_info.json'))) == 1
   assert not list(tmp_path.rglob('incomplete*'))
 
 
 def test_a_killed_preparation_can_be_repeated(tmp_path):
-  # 1,500 images start worker processes; these must end with their parent.
-  process = start(tmp_path, 1500)
+  # 1,100 images start worker processes; these must end with their parent.
+  process = start(tmp_path, 1100)
   give_up = time.monotonic() + 30
   while not list(tmp_path.rglob('*.array_record*')):
     assert time.monotonic() < give_up and process.poll() is None
@@ -177,9 +179,9 @@ def test_a_killed_preparation_can_be_repeated(tmp_path):
   os.kill(process.pid, signal.SIGKILL)
   process.communicate()
   assert list(tmp_path.rglob('incomplete*'))
-  second = start(tmp_path, 1500)
+  second = start(tmp_path, 1100)
   output, errors = second.communicate(timeout=60)
-  assert output == '1500\n[]\n', errors
+  assert output == '1100\n[]\n', errors
   assert not list(tmp_path.rglob('incomplete*'))
   assert not [pid for pid in children if pathlib.Path(f'/proc/{pid}').exists()]
 

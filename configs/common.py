@@ -1,0 +1,122 @@
+"""What every recipe shares: its argument, and the schema of a stage.
+
+A config names its stages in `recipe` and describes each with `stage(...)`.
+Nothing of ssljax is imported here, so reading a config starts no backend.
+"""
+
+import difflib
+
+import ml_collections
+
+LAYOUTS = ('arcs', 'colors', 'textured', 'hollow')
+
+
+def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
+  """'article,seed=3' -> {'scale': 'article', 'seed': 3, ...defaults}.
+
+  Args:
+    arg: what stands behind the colon of `--config=file.py:arg`.
+    scales: allowed scales; `laptop` is the default.
+    **known: further keys with their defaults, which give the type.
+  """
+  values = {'scale': 'laptop', **known}
+  for item in filter(None, (arg or '').split(',')):
+    key, equals, value = item.partition('=')
+    if not equals:
+      key, value = 'scale', item
+    choices = scales if key == 'scale' else (value,)
+    if key not in values or value not in choices:
+      pool = scales if not equals or key == 'scale' else tuple(values)
+      word = value if key == 'scale' else key
+      close = difflib.get_close_matches(word, pool, n=1)
+      hint = f' Did you mean {close[0]!r}?' if close else ''
+      raise ValueError(
+        f'Found {item!r} behind the colon; expected a scale '
+        f'({", ".join(scales)}) or key=value with one of '
+        f'{", ".join(values)}.{hint}'
+      )
+    values[key] = type(values[key])(value)
+  return ml_collections.ConfigDict(values)
+
+
+def stage(
+  method,
+  *,
+  optimizer,
+  batch_size,
+  epochs=0,
+  steps=None,
+  split='train',
+  count=None,
+  layouts=(),
+  views=None,
+  take=None,
+  freeze=(),
+  seed=0,
+  match_compute=(),
+  best_rate_of=(),
+):
+  """One stage of a recipe.
+
+  Args:
+    method: name of a file in `ssljax/methods`, and its options.
+    optimizer: options of `ssljax.optim.optimizer`, and `warmup_share`.
+    batch_size: examples a step, over all devices.
+    epochs: passes over the data.
+    steps: optimizer steps, instead of epochs.
+    split: of the data set.
+    count: only the first so many examples.
+    layouts: only examples of these layouts.
+    views: options of `ssljax.augment.text.text_views`.
+    take: part -> earlier stage to take it from.
+    freeze: parts that stay as they are.
+    seed: added to the run's.
+    match_compute: earlier stages whose FLOPs together set the steps.
+    best_rate_of: earlier stages; the learning rate of the one with the best
+      validation accuracy is used.
+  """
+  placeholder = ml_collections.config_dict.placeholder
+  config = ml_collections.ConfigDict(
+    {
+      'method': method,
+      'optimizer': optimizer,
+      'batch_size': batch_size,
+      'epochs': epochs,
+      'steps': placeholder(int),
+      'data': {
+        'split': split,
+        'count': placeholder(int),
+        'layouts': tuple(layouts),
+      },
+      'views': views or {},
+      'take': take or {},
+      'freeze': tuple(freeze),
+      'seed': seed,
+      'match_compute': tuple(match_compute),
+      'best_rate_of': tuple(best_rate_of),
+    }
+  )
+  config.steps, config.data.count = steps, count
+  return config
+
+
+def data(scale: str, *, seed=0):
+  """The rendered data set of a scale."""
+  sizes = {
+    'smoke': (32, 96, 512, 256, 128, 128),
+    'laptop': (32, 96, 20_000, 2_000, 1_000, 4_000),
+    'article': (60, 160, 800_000, 40_000, 5_000, 20_000),
+  }
+  height, width, *counts = sizes[scale]
+  names = ('unlabeled', 'train', 'validation', 'test')
+  return ml_collections.ConfigDict(
+    {
+      'charset': 'alnum36' if scale == 'article' else 'digits',
+      'height': height,
+      'width': width,
+      'max_length': 6,
+      'layouts': LAYOUTS,
+      'seed': seed,
+      'counts': dict(zip(names, counts, strict=True)),
+    }
+  )

@@ -1,0 +1,205 @@
+"""SimCLR on text lines, then reading with a few labels.
+
+Paper: SimCLR, arXiv 2002.05709; on sequences, SeqCLR, arXiv 2012.10873.
+Scales: `smoke` (under a minute), `laptop` (at most 10 minutes on 2 CPU cores;
+the default), `article` (800,000 / 40,000 / 20,000 images; an accelerator).
+Expected at `laptop`: the table in the README.
+
+  python -m ssljax.main --config=configs/simclr_ocr.py:laptop
+
+`article` keeps the article's figures to the letter: its projector without
+BatchNorm, pools of 5 frames over aligned views, SGD with momentum 0.8 at 3e-4
+and batches of 96 for 10 epochs; AdamW at 3e-4 and batches of 8 for the head
+(10 epochs), at 3e-5 for finetuning (40), at 3e-4 for supervised training (50).
+What it leaves open is chosen here: no warm-up and constant rates, AdamW with
+optax's default decay of 1e-4, characters of digits and lower case, images of
+160x60, and an encoder of its figure's shape.
+
+Where `laptop` and `smoke` deviate: BatchNorm in the projector, without which
+the loss of a small encoder stays at ln N; AdamW with warm-up and cosine decay
+throughout, for few steps; instances of 2 frames, about half a character;
+views that also shift, invert and draw strokes, which take position and style
+away as shortcuts.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+# Views of the article: frame by frame aligned, nothing drawn over the text.
+ARTICLE_VIEWS = {'scale': 0.05, 'jitter': 1.0}
+VIEWS = {
+  'scale': 0.15,
+  'strokes': 2,
+  'inversion': 0.5,
+  'ramp': 0.4,
+}
+# Two views may lose a character at the border, a labelled one must not.
+PRETRAIN_VIEWS = VIEWS | {'shift': 0.12}
+LABELLED_VIEWS = VIEWS | {'shift': 0.05, 'count': 1}
+
+ADAMW = {
+  'name': 'adamw',
+  'decay': 'cosine',
+  'warmup_share': 0.05,
+  'weight_decay': 0.05,
+  'clip': 1.0,
+  'momentum': 0.0,
+}
+ARTICLE_ADAMW = ADAMW | {
+  'decay': 'constant',
+  'warmup_share': 0.0,
+  'weight_decay': 1e-4,
+  'clip': None,
+}
+ARTICLE_SGD = ARTICLE_ADAMW | {
+  'name': 'sgd',
+  'momentum': 0.8,
+  'weight_decay': 0.0,
+}
+
+
+def simclr(**options):
+  """The pretraining objective."""
+  return {
+    'name': 'simclr',
+    'temperature': 0.1,
+    'negatives': 'batch',
+    'instances': {'name': 'frames', 'pool': 2, 'matched': True},
+  } | options
+
+
+def network(scale: str) -> dict:
+  """The encoder, projector and head of a scale."""
+  if scale == 'article':
+    encoder = {
+      'channels': (64, 128, 256),
+      'strides': ((2, 2), (2, 2), (2, 1)),
+      'width': 256,
+      'layers': 6,
+      'heads': 8,
+    }
+  else:
+    encoder = {
+      'channels': (32, 64),
+      'strides': ((2, 2), (2, 2)),
+      'width': 128,
+      'layers': 2,
+      'heads': 4,
+    }
+  return {
+    'encoder': encoder | {'dtype': 'float32'},
+    'projector': {'width': 128, 'batch_norm': scale != 'article'},
+    'head_width': 256 if scale == 'article' else 128,
+  }
+
+
+def base(scale: str) -> ConfigDict:
+  """All but the stages."""
+  return ConfigDict(
+    {
+      'scale': scale,
+      'seed': 0,
+      'mapping': 'shard_map',
+      'log_every': 10,
+      'checkpoint_every': 1000 if scale == 'article' else 50,
+      'data': common.data(scale),
+      'labelled_layouts': {},
+      'differences': (),
+      **network(scale),
+    }
+  )
+
+
+def stages(scale: str) -> dict:
+  """pretrain -> head -> finetune, and supervised for the same labelled steps."""
+  if scale == 'article':
+    return article_stages()
+  laptop = scale == 'laptop'
+  labelled = dict(batch_size=32, count=500 if laptop else 256,
+                  views=LABELLED_VIEWS)
+  head, finetune = (100, 900) if laptop else (4, 8)
+  return {
+    'pretrain': common.stage(
+      simclr(),
+      split='unlabeled',
+      steps=500 if laptop else 4,
+      batch_size=96,
+      optimizer=ADAMW | {'learning_rate': 1e-3},
+      views=PRETRAIN_VIEWS,
+    ),
+    'head': common.stage(
+      {'name': 'recognize'},
+      steps=head,
+      optimizer=ADAMW | {'learning_rate': 1e-3},
+      take={'encoder': 'pretrain'},
+      freeze=('encoder',),
+      **labelled,
+    ),
+    'finetune': common.stage(
+      {'name': 'recognize'},
+      steps=finetune,
+      optimizer=ADAMW | {'learning_rate': 1e-3},
+      take={'encoder': 'head', 'head': 'head'},
+      **labelled,
+    ),
+    'supervised': common.stage(
+      {'name': 'recognize'},
+      steps=head + finetune,
+      optimizer=ADAMW | {'learning_rate': 1e-3},
+      **labelled,
+    ),
+  }
+
+
+def article_stages() -> dict:
+  labelled = dict(batch_size=8, views=ARTICLE_VIEWS | {'count': 1})
+  return {
+    'pretrain': common.stage(
+      simclr(instances={'name': 'frames', 'pool': 5, 'matched': False}),
+      split='unlabeled',
+      epochs=10,
+      batch_size=96,
+      optimizer=ARTICLE_SGD | {'learning_rate': 3e-4},
+      views=ARTICLE_VIEWS,
+    ),
+    'head': common.stage(
+      {'name': 'recognize'},
+      epochs=10,
+      optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-4},
+      take={'encoder': 'pretrain'},
+      freeze=('encoder',),
+      **labelled,
+    ),
+    'finetune': common.stage(
+      {'name': 'recognize'},
+      epochs=40,
+      optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-5},
+      take={'encoder': 'head', 'head': 'head'},
+      **labelled,
+    ),
+    'supervised': common.stage(
+      {'name': 'recognize'},
+      epochs=50,
+      optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-4},
+      **labelled,
+    ),
+  }
+
+
+def get_config(arg=None) -> ConfigDict:
+  """`--config=configs/simclr_ocr.py:SCALE`."""
+  scale = common.parse_arg(arg).scale
+  config = base(scale)
+  config.update(stages(scale))
+  config.recipe = ('pretrain', 'head', 'finetune', 'supervised')
+  labels = f'{config.finetune.data.count or "40,000"} labels'
+  config.rows = (
+    (labels, 'SimCLR + head', ('head',)),
+    (labels, 'SimCLR + finetune', ('finetune',)),
+    (labels, 'supervised, same labelled steps', ('supervised',)),
+  )
+  config.differences = (
+    ('SimCLR + finetune', 'supervised, same labelled steps'),
+  )
+  return config

@@ -1,0 +1,14 @@
+"""What a person can put right: reported in a line, without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+  """Names what was found, what was expected, and the remedy."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+  """' Did you mean ...?' for the nearest known word, or nothing."""
+  close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+  return f' Did you mean {close[0]!r}?' if close else ''

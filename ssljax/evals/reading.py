@@ -1,0 +1,44 @@
+"""Reading a data set with a recognition method."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from ssljax.evals import text_metrics
+from ssljax.text import Charset
+
+
+def read(
+  predict: Callable, batches: Iterable, charset: Charset
+) -> tuple[list[str], list[str], list[int]]:
+  """Predictions, labels and layouts of every valid example, in order.
+
+  Args:
+    predict: uint8 images to logits `(batch, time, classes)`.
+    batches: dicts of `image`, `text`, `layout` and bool `valid`.
+    charset: of the logits.
+  """
+  predictions, labels, layouts = [], [], []
+  for batch in batches:
+    read_texts = charset.greedy(np.asarray(predict(batch['image'])))
+    for (prediction, _), label, layout, valid in zip(
+      read_texts, batch['text'], batch['layout'], batch['valid'], strict=True
+    ):
+      if valid:
+        predictions.append(prediction)
+        labels.append(str(label))
+        layouts.append(int(layout))
+  return predictions, labels, layouts
+
+
+def figures(predictions, labels) -> dict[str, float]:
+  """The three figures, without intervals."""
+  return {
+    'edit_distance_accuracy': text_metrics.edit_distance_accuracy(
+      predictions, labels
+    ),
+    'exact_match': text_metrics.exact_match(predictions, labels),
+    'character_error_rate': text_metrics.character_error_rate(
+      predictions, labels
+    ),
+  }

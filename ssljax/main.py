@@ -1,0 +1,226 @@
+"""Runs a recipe: python -m ssljax.main --config=configs/simclr_ocr.py
+
+Stages run in the order of `config.recipe`; what an interrupted run had done
+stays done, so the same command goes on from where it was. The table of test
+results is printed last and stands in `results.json` and `results.md`.
+"""
+
+import ctypes
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import signal
+import sys
+import warnings
+
+import jax
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from ssljax import results, train
+from ssljax.checkpoint import CheckpointError
+from ssljax.data import text_images
+from ssljax.errors import UserError, suggest
+from ssljax.log import read_json, write_json
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  None,
+  'Recipe, as configs/simclr_ocr.py or configs/simclr_ocr.py:smoke. Override a '
+  'value by --config.pretrain.epochs=3.',
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir',
+  None,
+  'Where the run goes. Default: runs/<config>-<hash of the resolved config>.',
+)
+_DATA_DIR = flags.DEFINE_string(
+  'data_dir',
+  None,
+  'Where rendered data is kept. Default: $SSLJAX_DATA_DIR or '
+  '~/.cache/ssljax.',
+)
+
+
+def parse_flags(argv):
+  """absl's parser, with a line instead of a traceback for a mistake."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+    sys.exit(f'{flag_error(argv, error)}\nSee --help.')
+
+
+def flag_error(argv, error) -> str:
+  """Names the flag that was misspelt, and the nearest one that exists."""
+  message = str(error.args[0] if error.args else error)
+  for argument in argv[1:]:
+    name = argument.partition('=')[0].lstrip('-')
+    if not name.startswith('config.'):
+      continue
+    config, path = _CONFIG.value, name.split('.')[1:]
+    for depth, key in enumerate(path):
+      if config is None or not hasattr(config, 'keys'):
+        break
+      if key not in config:
+        where = '.'.join(['config', *path[:depth]])
+        return (
+          f'Found --{name}, but {where} has no {key!r}; expected one of '
+          f'{", ".join(config.keys())}.{suggest(key, config.keys())}'
+        )
+      config = config[key]
+  return message
+
+
+def check_recipe(config) -> None:
+  """Every stage of the recipe is described."""
+  for name in config.recipe:
+    if name not in config:
+      known = [key for key in config if hasattr(config[key], 'method')]
+      raise UserError(
+        f'Found stage {name!r} in config.recipe; expected one of '
+        f'{", ".join(known)}.{suggest(name, known)}'
+      )
+
+
+def default_workdir(config) -> pathlib.Path:
+  """One folder per config and set of overrides, so that nothing collides."""
+  source = flags.FLAGS['config'].config_filename
+  name = pathlib.Path(source.partition(':')[0]).stem
+  text = json.dumps(config.to_dict(), sort_keys=True, default=str)
+  digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+  return pathlib.Path('runs') / f'{name}-{config.scale}-{digest}'
+
+
+def claim(workdir: pathlib.Path, config) -> None:
+  """Writes the resolved config, or checks that the folder is of this one."""
+  path = workdir / 'config.json'
+  wanted = json.loads(json.dumps(config.to_dict()))
+  if not path.exists():
+    if workdir.exists() and any(workdir.iterdir()):
+      raise UserError(
+        f'Found files but no config.json in {workdir}; expected an empty '
+        'folder or a run. Choose another --workdir.'
+      )
+    write_json(path, wanted)
+    return
+  found = read_json(path)
+  changed = differing('config', found, wanted)
+  if changed:
+    raise UserError(
+      f'{workdir} belongs to a run of another config; it differs in\n  '
+      + '\n  '.join(changed[:8])
+      + '\nChoose another --workdir, or the values of that run.'
+    )
+
+
+def differing(path: str, found, wanted) -> list[str]:
+  """'config.seed: found 0 there, 1 here' for each difference."""
+  if isinstance(found, dict) and isinstance(wanted, dict):
+    return [
+      line
+      for key in dict.fromkeys((*found, *wanted))
+      for line in differing(
+        f'{path}.{key}', found.get(key), wanted.get(key)
+      )
+    ]
+  if found == wanted:
+    return []
+  return [f'{path}: {found!r} there, {wanted!r} here']
+
+
+class Stop:
+  """True once a signal came; a second interrupt ends the process at once."""
+
+  def __init__(self):
+    self._asked = False
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, self._ask)
+
+  def _ask(self, number, frame):
+    del frame
+    if self._asked:
+      signal.signal(number, signal.SIG_DFL)
+      os.kill(os.getpid(), number)
+    self._asked = True
+    print('\nStopping: saving the state after this step.', file=sys.stderr)
+
+  def __call__(self) -> bool:
+    return self._asked
+
+
+def keep_heap() -> None:
+  """Lets glibc keep freed memory, which each CPU step asks for again.
+
+  By default every large temporary of a step is mapped and unmapped, and its
+  pages faulted in anew: a third of a laptop-scale step was spent there.
+  """
+  try:
+    mallopt = ctypes.CDLL(None).mallopt
+  except (AttributeError, OSError, TypeError):
+    return  # not glibc
+  trim_threshold, mmap_max = -1, -4
+  mallopt(mmap_max, 0)
+  mallopt(trim_threshold, 2**31 - 1)
+
+
+def quiet() -> None:
+  """Keeps other libraries' notes off the console."""
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  logging.getLogger('jax').setLevel(logging.ERROR)
+  warnings.filterwarnings('ignore', module='tensorflow_datasets')
+
+
+def run(config, workdir: pathlib.Path, data_dir: str, stop) -> str:
+  """All stages; returns the table."""
+  check_recipe(config)
+  claim(workdir, config)
+  data = config.data.to_dict()
+  data.pop('max_length')
+  builder = text_images.prepare(data_dir=data_dir, **data)
+  for name in config.recipe:
+    if stop():
+      raise train.Stopped
+    train.run_stage(
+      config, name, workdir=workdir, builder=builder, stop=stop
+    )
+  found = results.results(config, workdir)
+  table = results.render(found)
+  write_json(workdir / 'results.json', found)
+  (workdir / 'results.md').write_text(table)
+  return table
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    sys.exit(f'Found {argv[1]!r}; expected flags only. See --help.')
+  if _CONFIG.value is None:
+    sys.exit(
+      'Found no --config; expected a recipe. Try '
+      '--config=configs/simclr_ocr.py'
+    )
+  quiet()
+  keep_heap()
+  config = _CONFIG.value
+  workdir = pathlib.Path(_WORKDIR.value or default_workdir(config))
+  data_dir = _DATA_DIR.value or os.environ.get(
+    'SSLJAX_DATA_DIR', os.path.expanduser('~/.cache/ssljax')
+  )
+  print(f'Run folder: {workdir}', file=sys.stderr)
+  stop = Stop()
+  try:
+    table = run(config, workdir, data_dir, stop)
+  except train.Stopped:
+    sys.exit('Stopped, and saved; the same command goes on from here.')
+  except (UserError, CheckpointError) as error:
+    sys.exit(f'{type(error).__name__}: {error}')
+  print(table)
+  print(f'Results: {workdir / "results.json"}')
+  print(f'Trained run: {workdir}')
+
+
+if __name__ == '__main__':
+  jax.config.update('jax_threefry_partitionable', True)
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,212 @@
+"""The tables of a run, from the predictions of its stages.
+
+A row of `config.rows` is (label set, name, stages), the stages being the same
+row with other seeds. Every row reads the same test images, so a difference
+between two rows is paired, image by image.
+"""
+
+import csv
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from ssljax import evals
+from ssljax.log import read_json, table
+
+# Below this accuracy on its own training labels a row did not fit, and shows
+# nothing of what its labels are worth.
+FITTED = 0.9
+FIGURES = ('edit_distance_accuracy', 'exact_match', 'character_error_rate')
+
+
+class Row(NamedTuple):
+  """The readings of one row, `(seeds, images)`, and what they cost."""
+
+  layouts: np.ndarray
+  samples: list[evals.Samples]
+  fit: list[float]
+  labels: int
+  learning_rates: list[float]
+  flops: float
+
+  @property
+  def fitted(self) -> bool:
+    return min(self.fit) >= FITTED
+
+  def values(self, figure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numerators `(seeds, images)` and denominators `(images,)`."""
+    ones = np.ones(len(self.layouts))
+    if figure == 'edit_distance_accuracy':
+      return np.array([each.accuracies for each in self.samples]), ones
+    if figure == 'exact_match':
+      return np.array([each.exact for each in self.samples], float), ones
+    return (
+      np.array([each.distances for each in self.samples], float),
+      self.samples[0].lengths,
+    )
+
+
+def lineage(config, stage: str) -> set[str]:
+  """The stage and all whose parts it carries: what its figures cost."""
+  found = {stage}
+  for origin in config[stage].take.values():
+    found |= lineage(config, origin)
+  return found
+
+
+def read_row(config, workdir: pathlib.Path, stages) -> Row:
+  """A row from the folders of its stages."""
+  samples, layouts = [], None
+  for stage in stages:
+    with (workdir / stage / 'predictions.csv').open(newline='') as file:
+      layouts, labels, guesses = zip(*list(csv.reader(file))[1:], strict=True)
+    samples.append(evals.per_sample(guesses, labels))
+  done = [read_json(workdir / stage / 'stage.json') for stage in stages]
+  costs = [
+    sum(
+      read_json(workdir / each / 'stage.json')['flops']
+      for each in lineage(config, stage)
+    )
+    for stage in stages
+  ]
+  return Row(
+    layouts=np.array(layouts),
+    samples=samples,
+    fit=[each['fit']['edit_distance_accuracy'] for each in done],
+    labels=done[0]['labels'],
+    learning_rates=[each['learning_rate'] for each in done],
+    flops=float(np.mean(costs)),
+  )
+
+
+def layout_groups(layouts: np.ndarray, labelled) -> dict[str, np.ndarray]:
+  """Masks over the test images: all, with and without labels, each layout."""
+  groups = {'all': np.ones(len(layouts), bool)}
+  if labelled:
+    groups['labelled layouts'] = np.isin(layouts, labelled)
+    groups['unlabelled layouts'] = ~groups['labelled layouts']
+  return groups | {name: layouts == name for name in sorted(set(layouts))}
+
+
+def interval(values: np.ndarray, sizes: np.ndarray) -> dict:
+  """Σ values / Σ sizes of `(seeds, images)`, averaged over seeds.
+
+  The 95 % interval is over test images; the seeds stand beside it.
+  """
+  low, high = evals.bootstrap(values.mean(axis=0), sizes)
+  by_seed = values.sum(axis=1) / sizes.sum()
+  return {
+    'value': float(by_seed.mean()),
+    'low': low,
+    'high': high,
+    'by_seed': by_seed.tolist(),
+  }
+
+
+def summarize(row: Row, groups) -> dict:
+  """A row as it stands in `results.json`."""
+
+  def figure(name, part):
+    values, sizes = row.values(name)
+    return interval(values[:, part], sizes[part])
+
+  return {
+    'labels': row.labels,
+    'fit': row.fit,
+    'fitted': row.fitted,
+    'learning_rates': row.learning_rates,
+    'flops': row.flops,
+    'figures': {
+      group: {'count': int(part.sum())}
+      | {name: figure(name, part) for name in FIGURES}
+      for group, part in groups.items()
+    },
+  }
+
+
+def results(config, workdir: pathlib.Path) -> dict:
+  """{label set: {'rows': ..., 'differences': ...}} of all rows."""
+  rows: dict[str, dict[str, Row]] = {}
+  for labels, name, stages in config.rows:
+    row = read_row(config, workdir, stages)
+    rows.setdefault(labels, {})[name] = row
+  found = {}
+  for labels, group in rows.items():
+    layouts = next(iter(group.values())).layouts
+    groups = layout_groups(layouts, config.labelled_layouts.get(labels, ()))
+    accuracy = {
+      name: row.values('edit_distance_accuracy')[0]
+      for name, row in group.items()
+    }
+    found[labels] = {
+      'rows': {name: summarize(row, groups) for name, row in group.items()},
+      'differences': {
+        f'{a} - {b}': {
+          name: interval(
+            (accuracy[a] - accuracy[b])[:, part], np.ones(part.sum())
+          )
+          for name, part in groups.items()
+        }
+        for a, b in config.differences
+        if a in group and b in group
+      },
+    }
+  return found
+
+
+def _shown(figure) -> str:
+  text = f'{figure["value"]:.3f} [{figure["low"]:.3f}, {figure["high"]:.3f}]'
+  if len(figure['by_seed']) > 1:
+    text += f' ± {np.std(figure["by_seed"], ddof=1):.3f}'
+  return text
+
+
+def render(found: dict) -> str:
+  """The results as markdown: for each label set, rows and differences.
+
+  Values are means over seeds, brackets the 95 % bootstrap interval over test
+  images, ± the standard deviation over seeds.
+  """
+  blocks = []
+  for labels, part in found.items():
+    first = next(iter(part['rows'].values()))
+    groups = list(first['figures'])
+    rows = []
+    for name, row in part['rows'].items():
+      every = row['figures']['all']
+      fit = f'{min(row["fit"]):.3f}'
+      rows.append(
+        (
+          name,
+          _shown(every['edit_distance_accuracy']),
+          _shown(every['exact_match']),
+          _shown(every['character_error_rate']),
+          fit if row['fitted'] else f'{fit}, did not fit',
+          f'{row["flops"] / 1e12:.1f}',
+        )
+      )
+    headers = (
+      'row',
+      'edit-distance accuracy',
+      'exact match',
+      'character error rate',
+      'on its own labels',
+      'TFLOP',
+    )
+    count = first['figures']['all']['count']
+    blocks.append(f'### {labels}\n\n{count} test images.\n')
+    blocks.append(table(rows, headers) + '\n')
+    by_group = [
+      (name, *(_shown(row['figures'][g]['edit_distance_accuracy'])
+               for g in groups[1:]))
+      for name, row in part['rows'].items()
+    ] + [
+      (f'*{name}*', *(_shown(each[g]) for g in groups[1:]))
+      for name, each in part['differences'].items()
+    ]
+    blocks.append('Edit-distance accuracy by layout; differences are paired.\n')
+    blocks.append(table(by_group, ('row', *groups[1:])) + '\n')
+    for name, each in part['differences'].items():
+      blocks.append(f'{name}, all layouts: {_shown(each["all"])}\n')
+  return '\n'.join(blocks)

@@ -1,0 +1,297 @@
+"""What a run tells is complete, not doubled, and readable by others."""
+
+import errno
+import json
+import math
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from ssljax import log
+from ssljax.log import Log, read_json, table, write_json
+
+
+def metrics(directory):
+  lines = (directory / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def events(directory):
+  """What TensorBoard would read, file by file."""
+  found = []
+  for path in sorted((directory / 'tensorboard').iterdir()):
+    data = path.read_bytes()
+    while data:
+      (size,) = struct.unpack('<Q', data[:8])
+      found.append(Event.FromString(data[12 : 12 + size]))
+      data = data[12 + size + 4 :]
+  return found
+
+
+def test_scalars(tmp_path):
+  with Log(tmp_path, name='pretrain', total=20) as one:
+    one.scalars(10, {'loss': jnp.float32(0.5), 'retrieval': np.float64(0.25)})
+    # Before it is closed, too: a killed run keeps its lines.
+    assert [line['step'] for line in metrics(tmp_path)] == [10]
+    one.scalars(20, {'loss': 0.125})
+  first, second = metrics(tmp_path)
+  assert list(first) == ['step', 'seconds', 'loss', 'retrieval']
+  assert (first['loss'], first['retrieval']) == (0.5, 0.25)
+  assert (second['step'], second['loss']) == (20, 0.125)
+  assert 0 <= first['seconds'] <= second['seconds'] < 10
+  scalars = [
+    (event.step, value.tag, value.simple_value)
+    for event in events(tmp_path)
+    for value in event.summary.value
+  ]
+  assert scalars == [
+    (10, 'loss', 0.5),
+    (10, 'retrieval', 0.25),
+    (20, 'loss', 0.125),
+  ]
+
+
+def refuse(name):
+  raise AssertionError(f'{name} is no JSON')
+
+
+def test_what_is_not_finite_is_null(tmp_path, caplog, capfd):
+  with Log(tmp_path, name='pretrain', total=1) as one:
+    one.scalars(1, {'a': math.nan, 'b': -math.inf, 'c': 1})
+  (line,) = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  entry = json.loads(line, parse_constant=refuse)
+  assert (entry['a'], entry['b'], entry['c']) == (None, None, 1)
+  assert not caplog.records
+  assert 'NaN' not in capfd.readouterr().err
+
+
+def write(directory, steps, *, start=0):
+  with Log(directory, name='pretrain', total=99, start=start) as one:
+    for step in steps:
+      one.scalars(step, {'loss': step + start / 100})
+
+
+def test_a_resumed_run_repeats_no_step(tmp_path):
+  write(tmp_path, [10, 20, 30])
+  write(tmp_path, [20, 30], start=10)  # the save at 10 was the last complete
+  assert [(line['step'], line['loss']) for line in metrics(tmp_path)] == [
+    (10, 10),
+    (20, 20.1),
+    (30, 30.1),
+  ]
+  # TensorBoard is told so by an event that purges the steps from 11 on.
+  purges = [
+    event.step for event in events(tmp_path) if event.HasField('session_log')
+  ]
+  assert purges == [0, 11]
+
+
+def test_a_run_that_starts_afresh_keeps_nothing(tmp_path):
+  write(tmp_path, [0, 10])
+  write(tmp_path, [0])
+  assert [line['step'] for line in metrics(tmp_path)] == [0]
+
+
+def test_time_goes_on_from_the_last_line_kept(tmp_path):
+  lines = [
+    {'step': 10, 'seconds': 100.0},
+    {'step': 20, 'seconds': 200.0},
+  ]
+  text = ''.join(json.dumps(line) + '\n' for line in lines)
+  (tmp_path / 'metrics.jsonl').write_text(text)
+  write(tmp_path, [11], start=10)
+  assert 100 <= metrics(tmp_path)[-1]['seconds'] < 110
+
+
+@pytest.mark.parametrize(
+  'torn',
+  [
+    b'{"step": 3',
+    b'{"step": 20, "a": "\xc3',
+    b'{"step": 20, "seconds": 1.0}',  # only the newline is missing
+  ],
+)
+def test_a_line_torn_by_a_kill_is_dropped(tmp_path, torn):
+  write(tmp_path, [10])
+  path = tmp_path / 'metrics.jsonl'
+  path.write_bytes(path.read_bytes() + torn)
+  write(tmp_path, [30], start=20)
+  assert [line['step'] for line in metrics(tmp_path)] == [10, 30]
+
+
+def test_dropping_lines_is_atomic(tmp_path, monkeypatch):
+  write(tmp_path, [10, 20])
+  before = (tmp_path / 'metrics.jsonl').read_bytes()
+
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(os, 'replace', killed)
+  with pytest.raises(KeyboardInterrupt):
+    write(tmp_path, [], start=10)
+  assert (tmp_path / 'metrics.jsonl').read_bytes() == before
+
+
+def test_lines_where_there_is_no_terminal(tmp_path, capfd, monkeypatch):
+  monkeypatch.setattr(log, '_LINE_SECONDS', 0.0)
+  with Log(tmp_path, name='pretrain', total=8, start=2) as one:
+    one.advance(4)
+    one.scalars(4, {'loss': 0.5, 'other': 7})
+    one.note('a note')
+    one.advance(6)
+    one.advance(8)
+  captured = capfd.readouterr()
+  assert captured.out == ''  # the results' own
+  assert '\r' not in captured.err
+  lines = captured.err.splitlines()
+  assert lines[0].startswith('pretrain: 2/8 steps (25%)')
+  assert lines[1].startswith('pretrain: 4/8 steps (50%)')
+  assert lines[2] == 'a note'
+  assert re.fullmatch(
+    r'pretrain: 6/8 steps \(75%\), .*step/s, .* left, loss=0.5', lines[3]
+  )
+  assert lines[-1].startswith('pretrain: 8/8 steps (100%)')
+
+
+def test_lines_come_every_few_seconds_only(tmp_path, capfd):
+  with Log(tmp_path, name='pretrain', total=1000) as one:
+    for step in range(1000):
+      one.advance(step + 1)
+  assert len(capfd.readouterr().err.splitlines()) == 2  # the first, the last
+
+
+def test_lines_keep_coming_where_steps_become_slow(
+  tmp_path, capfd, monkeypatch
+):
+  monkeypatch.setattr(log, '_LINE_SECONDS', 0.05)
+  with Log(tmp_path, name='pretrain', total=1_000_000) as one:
+    step, fast = 0, time.perf_counter() + 0.2
+    while time.perf_counter() < fast:
+      one.advance(step := step + 1)
+    before = len(capfd.readouterr().err.splitlines())
+    for _ in range(4):
+      time.sleep(0.06)
+      one.advance(step := step + 1)
+    assert len(capfd.readouterr().err.splitlines()) == 4
+  assert before > 2
+
+
+def test_a_stage_without_steps_draws_no_bar(tmp_path, capfd):
+  with Log(tmp_path, name='test', total=0) as one:
+    one.scalars(0, {'loss': 1.0})
+    one.advance(0)
+    one.note('a note')
+  assert capfd.readouterr().err == 'a note\n'
+  assert [line['step'] for line in metrics(tmp_path)] == [0]
+
+
+ON_A_TERMINAL = """
+import sys, time
+from ssljax.log import Log
+
+with Log(sys.argv[1], name='pretrain', total=3) as one:
+  for step in range(1, 4):
+    time.sleep(0.15)
+    one.scalars(step, {'loss': 0.25})
+    one.advance(step)
+    if step == 2:
+      one.note('a note')
+"""
+
+
+@pytest.mark.parametrize('columns', [80, 0])
+def test_on_a_terminal(tmp_path, columns):
+  ours, theirs = pty.openpty()
+  if columns:
+    termios.tcsetwinsize(theirs, (24, columns))
+  with subprocess.Popen(
+    [sys.executable, '-c', ON_A_TERMINAL, str(tmp_path)],
+    stdout=subprocess.DEVNULL,
+    stderr=theirs,
+  ):
+    os.close(theirs)
+    text = b''
+    while True:
+      try:
+        text += os.read(ours, 4096)
+      except OSError as error:  # how Linux says that the other side is closed
+        assert error.errno == errno.EIO
+        break
+  os.close(ours)
+  text = text.decode()
+  if columns:
+    assert re.search(
+      r'\rpretrain: 100%\|█+\| 3/3 \[.*step/s, loss=0.25\]', text
+    )
+    assert re.search(r'\r +\ra note\r\n', text)  # not on the bar's line
+  else:  # a terminal that does not know its size
+    assert '\r\npretrain: 3/3 steps (100%)' in text
+
+
+def test_other_processes_say_nothing(tmp_path, capfd, monkeypatch):
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
+  with Log(tmp_path / 'stage', name='pretrain', total=1) as one:
+    one.scalars(1, {'loss': 0.5})
+    one.advance(1)
+    one.note('a note')
+  write_json(tmp_path / 'results.json', {})
+  assert not list(tmp_path.iterdir())
+  assert capfd.readouterr() == ('', '')
+
+
+def test_table():
+  rows = [
+    ['a|b', 0.5, 3, None],
+    ['SimCLR + finetune', np.float32(0.25), 20, math.nan],
+  ]
+  assert table(rows, ['method', 'exact match', 'steps', 'x']) == '\n'.join(
+    [
+      '| method            | exact match | steps |   x |',
+      '| ----------------- | ----------: | ----: | --: |',
+      r'| a\|b              |       0.500 |     3 |   - |',
+      '| SimCLR + finetune |       0.250 |    20 | nan |',
+    ]
+  )
+  assert table([], ['a']) == '| a   |\n| --- |'
+  with pytest.raises(ValueError, match=r"1 cells under 2 headers: \['a'\]"):
+    table([['a']], ['x', 'y'])
+
+
+def test_write_json(tmp_path):
+  path = tmp_path / 'new' / 'results.json'
+  found = {
+    'z': np.float32(0.5),
+    'a': [jnp.arange(2), (1, math.nan)],
+    'ключ': {3: True, 'none': None},
+  }
+  write_json(path, found)
+  text = path.read_text(encoding='utf-8')
+  assert read_json(path) == {
+    'z': 0.5,
+    'a': [[0, 1], [1, None]],
+    'ключ': {'3': True, 'none': None},
+  }
+  assert list(json.loads(text, parse_constant=refuse)) == ['z', 'a', 'ключ']
+  assert 'ключ' in text
+  assert text.startswith('{\n  "z": 0.5,\n')
+  assert text.endswith('}\n')
+  assert os.listdir(path.parent) == ['results.json']
+
+
+def test_write_json_leaves_the_old_file_where_it_fails(tmp_path):
+  path = tmp_path / 'results.json'
+  write_json(path, {'a': 1})
+  with pytest.raises(TypeError, match='not JSON serializable'):
+    write_json(path, {'a': 1, 'b': {1, 2}})
+  assert read_json(path) == {'a': 1}
