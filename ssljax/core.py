@@ -93,7 +93,8 @@ def create_state(
   init_key, run_key = jax.random.split(key)
   fresh, state = method.init(init_key, batch)
   fresh = {**fresh, **(params or {})}
-  state = {**state, 'batch_stats': {**state['batch_stats'], **(batch_stats or {})}}
+  statistics = {**state['batch_stats'], **(batch_stats or {})}
+  state = {**state, 'batch_stats': statistics}
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=run_key,

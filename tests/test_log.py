@@ -184,7 +184,7 @@ def test_lines_keep_coming_where_steps_become_slow(
       time.sleep(0.06)
       one.advance(step := step + 1)
     assert len(capfd.readouterr().err.splitlines()) == 4
-  assert before > 2
+  assert before > 1
 
 
 def test_a_stage_without_steps_draws_no_bar(tmp_path, capfd):

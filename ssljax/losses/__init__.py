@@ -3,8 +3,10 @@
 from ssljax.losses.asymmetric import negative_cosine
 from ssljax.losses.contrastive import info_nce, nt_xent, retrieval_accuracy
 from ssljax.losses.rows import normalize, weighted_mean
+from ssljax.losses.spread import feature_spread
 
 __all__ = [
+  'feature_spread',
   'info_nce',
   'negative_cosine',
   'normalize',

@@ -74,7 +74,11 @@ def simclr(
     options = {'weights': weights, 'groups': groups, 'axis_name': axis_name}
     value = losses.info_nce(a, b, temperature=temperature, **options)
     accuracy, chance = losses.retrieval_accuracy(a, b, **options)
-    metrics = {'retrieval': accuracy, 'retrieval_chance': chance}
+    metrics = {
+      'retrieval': accuracy,
+      'retrieval_chance': chance,
+      **losses.feature_spread(jax.lax.stop_gradient(features)),
+    }
     state = {
       'batch_stats': {'projector': updated.get('batch_stats', {})}
     }

@@ -146,6 +146,22 @@ class ReferenceTest(chex.TestCase):
     np.testing.assert_allclose(chance, 1 / np.count_nonzero(_WEIGHTS))
 
 
+@pytest.mark.parametrize(
+  'options', [{}, {'groups': _GROUPS}], ids=['plain', 'groups']
+)
+def test_retrieval_costs_no_second_product(options):
+  """A train step compiles both, and one forward and two backward products."""
+  a, b = (x.astype(np.float32) for x in _rows())
+
+  def step(a, b):
+    accuracy = losses.retrieval_accuracy(a, b, **options)
+    return losses.info_nce(a, b, **options), accuracy
+
+  grad = jax.value_and_grad(step, argnums=(0, 1), has_aux=True)
+  compiled = jax.jit(grad).lower(a, b).compile()
+  assert compiled.as_text().count(' dot(') == 3
+
+
 @pytest.mark.parametrize('case', _CASES, ids=[c[0] for c in _CASES])
 def test_gradient_against_differences(case):
   """Central differences of the float64 reference, in random directions."""

@@ -1,0 +1,38 @@
+"""How far features spread: what tells a collapse from a low loss."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ssljax.losses.rows import normalize
+
+
+def feature_spread(
+  features: Float[Array, 'b t d'],
+) -> dict[str, Float[Array, '']]:
+  """Three standard deviations of unit features, and their effective rank.
+
+  The standard deviations are means over dimensions, times √d: 1 for features
+  spread evenly over the sphere, 0 for a collapse. On sequences the flattened
+  one alone is no evidence: features that tell only the position keep it at
+  0.96, and only `std_across_images` shows them.
+
+  Args:
+    features: one device's; averaged over devices these figures are those of
+      the devices' parts, not of the whole batch.
+
+  Returns:
+    'std': over all rows. 'std_across_images': over images at one position.
+    'std_across_positions': over positions of one image. 'effective_rank':
+    (Σλ)² / Σλ² of the covariance's eigenvalues λ, between 1 and d.
+  """
+  unit = normalize(features) * jnp.sqrt(features.shape[-1] * 1.0)
+  rows = unit.reshape(-1, unit.shape[-1])
+  centred = rows - rows.mean(axis=0)
+  covariance = centred.T @ centred / len(rows)
+  squares = jnp.sum(covariance**2)
+  return {
+    'std': unit.std(axis=(0, 1)).mean(),
+    'std_across_images': unit.std(axis=0).mean(),
+    'std_across_positions': unit.std(axis=1).mean(),
+    'effective_rank': jnp.trace(covariance) ** 2 / jnp.maximum(squares, 1e-12),
+  }
