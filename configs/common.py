@@ -104,7 +104,7 @@ def data(scale: str, *, seed=0):
   """The rendered data set of a scale."""
   sizes = {
     'smoke': (32, 96, 512, 256, 128, 128),
-    'laptop': (32, 96, 20_000, 2_000, 1_000, 4_000),
+    'laptop': (32, 96, 20_000, 2_000, 1_000, 2_000),
     'article': (60, 160, 800_000, 40_000, 5_000, 20_000),
   }
   height, width, *counts = sizes[scale]

@@ -112,12 +112,13 @@ def base(scale: str) -> ConfigDict:
 
 
 def stages(scale: str) -> dict:
-  """pretrain -> head -> finetune, and supervised for the same labelled steps."""
+  """The article's four stages; `supervised` has the same labelled steps."""
   if scale == 'article':
     return article_stages()
   laptop = scale == 'laptop'
-  labelled = dict(batch_size=32, count=500 if laptop else 256,
-                  views=LABELLED_VIEWS)
+  labelled = dict(
+    batch_size=32, count=500 if laptop else 256, views=LABELLED_VIEWS
+  )
   head, finetune = (100, 900) if laptop else (4, 8)
   return {
     'pretrain': common.stage(
@@ -187,13 +188,18 @@ def article_stages() -> dict:
   }
 
 
+def label_set(stage, data) -> str:
+  """What the table calls the labels of a stage."""
+  return f'{stage.data.count or data.counts.train:,} labels, all layouts'
+
+
 def get_config(arg=None) -> ConfigDict:
   """`--config=configs/simclr_ocr.py:SCALE`."""
   scale = common.parse_arg(arg).scale
   config = base(scale)
   config.update(stages(scale))
   config.recipe = ('pretrain', 'head', 'finetune', 'supervised')
-  labels = f'{config.finetune.data.count or "40,000"} labels'
+  labels = label_set(config.finetune, config.data)
   config.rows = (
     (labels, 'SimCLR + head', ('head',)),
     (labels, 'SimCLR + finetune', ('finetune',)),

@@ -18,6 +18,7 @@ from ssljax.models import instances
 from ssljax.models.heads import Projector
 from ssljax.models.sequence import CtcHead, SequenceEncoder
 
+
 def charset(config) -> text.Charset:
   """The characters that the run reads."""
   return text.CHARSETS[config.data.charset]

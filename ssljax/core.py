@@ -127,10 +127,14 @@ def begin_epoch(
   )
   if not renewed:
     return state._replace(params=params, method_state=method_state)
+
+  def part(path):
+    # The first name that is a part's: deeper ones are a part's own layers.
+    names = (getattr(entry, 'key', None) for entry in path)
+    return next((name for name in names if name in params), None)
+
   opt_state = jax.tree_util.tree_map_with_path(
-    lambda path, old, new: (
-      new if any(getattr(k, 'key', None) in renewed for k in path) else old
-    ),
+    lambda path, old, new: new if part(path) in renewed else old,
     state.opt_state,
     optimizer.init(params),
   )

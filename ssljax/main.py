@@ -40,8 +40,7 @@ _WORKDIR = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string(
   'data_dir',
   None,
-  'Where rendered data is kept. Default: $SSLJAX_DATA_DIR or '
-  '~/.cache/ssljax.',
+  'Where rendered data is kept. Default: $SSLJAX_DATA_DIR or ~/.cache/ssljax.',
 )
 
 
@@ -122,9 +121,7 @@ def differing(path: str, found, wanted) -> list[str]:
     return [
       line
       for key in dict.fromkeys((*found, *wanted))
-      for line in differing(
-        f'{path}.{key}', found.get(key), wanted.get(key)
-      )
+      for line in differing(f'{path}.{key}', found.get(key), wanted.get(key))
     ]
   if found == wanted:
     return []
@@ -166,6 +163,12 @@ def keep_heap() -> None:
   mallopt(trim_threshold, 2**31 - 1)
 
 
+def keep_compiled(data_dir: str) -> None:
+  """Reuses compiled steps across stages and restarts."""
+  folder = pathlib.Path(data_dir).absolute() / 'compiled'
+  jax.config.update('jax_compilation_cache_dir', str(folder))
+
+
 def quiet() -> None:
   """Keeps other libraries' notes off the console."""
   absl_logging.set_verbosity(absl_logging.WARNING)
@@ -183,9 +186,7 @@ def run(config, workdir: pathlib.Path, data_dir: str, stop) -> str:
   for name in config.recipe:
     if stop():
       raise train.Stopped
-    train.run_stage(
-      config, name, workdir=workdir, builder=builder, stop=stop
-    )
+    train.run_stage(config, name, workdir=workdir, builder=builder, stop=stop)
   found = results.results(config, workdir)
   table = results.render(found)
   write_json(workdir / 'results.json', found)
@@ -198,8 +199,7 @@ def main(argv) -> None:
     sys.exit(f'Found {argv[1]!r}; expected flags only. See --help.')
   if _CONFIG.value is None:
     sys.exit(
-      'Found no --config; expected a recipe. Try '
-      '--config=configs/simclr_ocr.py'
+      'Found no --config; expected a recipe. Try --config=configs/simclr_ocr.py'
     )
   quiet()
   keep_heap()
@@ -208,6 +208,7 @@ def main(argv) -> None:
   data_dir = _DATA_DIR.value or os.environ.get(
     'SSLJAX_DATA_DIR', os.path.expanduser('~/.cache/ssljax')
   )
+  keep_compiled(data_dir)
   print(f'Run folder: {workdir}', file=sys.stderr)
   stop = Stop()
   try:

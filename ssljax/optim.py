@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import jax
 import optax
 
+from ssljax.errors import UserError, suggest
+
 
 def schedule(
   name: str, *, peak: float, steps: int, warmup: int = 0
@@ -24,8 +26,9 @@ def schedule(
   if name == 'constant':
     ramp = optax.linear_schedule(0.0 if warmup else peak, peak, warmup or 1)
     return optax.join_schedules([ramp, optax.constant_schedule(peak)], [warmup])
-  raise ValueError(
+  raise UserError(
     f"Found schedule {name!r}; expected 'constant' or 'cosine'."
+    + suggest(name, ('constant', 'cosine'))
   )
 
 
@@ -64,6 +67,9 @@ def optimizer(
     freeze: parts whose update is exactly zero; stopping the gradient alone
       would let weight decay move them.
     rates: part -> factor on the learning rate.
+
+  Raises:
+    UserError: an unknown name; that of a part once it sees `params`.
   """
   rate = schedule(decay, peak=learning_rate, steps=steps, warmup=warmup)
   if name == 'adamw':
@@ -75,7 +81,10 @@ def optimizer(
   elif name == 'sgd':
     rule = optax.sgd(rate, momentum=momentum or None)
   else:
-    raise ValueError(f"Found optimizer {name!r}; expected 'adamw' or 'sgd'.")
+    raise UserError(
+      f"Found optimizer {name!r}; expected 'adamw' or 'sgd'."
+      + suggest(name, ('adamw', 'sgd'))
+    )
   if clip is not None:
     rule = optax.chain(optax.clip_by_global_norm(clip), rule)
   factors = dict(rates or {}) | {part: 0.0 for part in freeze}
@@ -83,6 +92,12 @@ def optimizer(
     return rule
 
   def label(tree):
+    for part in factors:
+      if part not in tree:  # Frozen in the config, and trained all the same.
+        raise UserError(
+          f'Found {part!r} among the parts to freeze or to rate; expected some '
+          f'of {", ".join(tree)}.' + suggest(part, tree)
+        )
     return jax.tree.map(
       lambda part: part if part in factors else 'other', by_part(tree)
     )

@@ -55,8 +55,22 @@ def lineage(config, stage: str) -> set[str]:
   return found
 
 
+def best_on_validation(workdir: pathlib.Path, stages) -> str:
+  """The stage with the highest validation accuracy; the first of equals."""
+
+  def validation(stage):
+    figures = read_json(workdir / stage / 'stage.json')['validation']
+    return figures['edit_distance_accuracy']
+
+  return max(stages, key=validation)
+
+
 def read_row(config, workdir: pathlib.Path, stages) -> Row:
-  """A row from the folders of its stages."""
+  """A row from the folders of its stages, or of the best among several."""
+  stages = [
+    stage if isinstance(stage, str) else best_on_validation(workdir, stage)
+    for stage in stages
+  ]
   samples, layouts = [], None
   for stage in stages:
     with (workdir / stage / 'predictions.csv').open(newline='') as file:
@@ -198,8 +212,13 @@ def render(found: dict) -> str:
     blocks.append(f'### {labels}\n\n{count} test images.\n')
     blocks.append(table(rows, headers) + '\n')
     by_group = [
-      (name, *(_shown(row['figures'][g]['edit_distance_accuracy'])
-               for g in groups[1:]))
+      (
+        name,
+        *(
+          _shown(row['figures'][g]['edit_distance_accuracy'])
+          for g in groups[1:]
+        ),
+      )
       for name, row in part['rows'].items()
     ] + [
       (f'*{name}*', *(_shown(each[g]) for g in groups[1:]))

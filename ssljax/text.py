@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ssljax.errors import UserError
+
 BLANK = 0
 
 
@@ -27,10 +29,10 @@ class Charset:
 
   def __post_init__(self):
     if not self.characters:
-      raise ValueError('A charset needs at least one character, found none.')
+      raise UserError('A charset needs at least one character, found none.')
     twice = sorted({c for c in self.characters if self.characters.count(c) > 1})
     if twice:
-      raise ValueError(
+      raise UserError(
         f'The charset {self.characters!r} names {twice} more than once; '
         f'expected each character once, as each is one class. Remove the '
         f'repeats.'
@@ -45,23 +47,23 @@ class Charset:
     """int32 classes of `text`, padded with 0 on the right to `length`.
 
     Raises:
-      ValueError: the text is empty, longer than `length`, or holds a
+      UserError: the text is empty, longer than `length`, or holds a
         character outside the charset.
     """
     if not text:
-      raise ValueError(
+      raise UserError(
         'Found an empty label, expected at least one character; remove the '
         'image or label it.'
       )
     for position, character in enumerate(text):
       if character not in self.characters:
-        raise ValueError(
+        raise UserError(
           f'The label {text!r} has {character!r} (U+{ord(character):04X}) at '
           f'position {position}, expected one of {self.characters!r}; correct '
           f'the label or choose a charset that has it.'
         )
     if len(text) > length:
-      raise ValueError(
+      raise UserError(
         f'The label {text!r} has {len(text)} characters, expected at most '
         f'{length}; correct the label or allow longer ones.'
       )

@@ -147,7 +147,7 @@ def text_views(
   Returns:
     A function of a key, uint8 images `(batch, height, width, 3)` and int32
     `(batch,)` index. Each view is a float32 image with values about [-1, 1]
-    and its `columns`, float32 `(batch, width // stride)`: the source x in
+    and its `columns`, float32 `(batch, ceil(width / stride))`: the source x in
     pixels at the centre of each frame, or -1 where the frame shows no part of
     the source. An image's views depend on the key and on its own index.
   """
@@ -165,7 +165,9 @@ def text_views(
     source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
     blurred = draw(0, 1) < blur_probability
     sigma = 0.35 + blurred * draw(0, blur)
-    columns = source_x((jnp.arange(width // stride) + 0.5) * stride)
+    # Rounded up, as the encoder's convolutions pad: 'SAME'.
+    frames = -(-width // stride)
+    columns = source_x((jnp.arange(frames) + 0.5) * stride)
     return (
       _resampling(source_y, height, sigma),
       _resampling(source_x(jnp.arange(width) + 0.5), width, sigma),
@@ -208,7 +210,8 @@ def text_views(
     made = jax.vmap(jax.vmap(one_view), (0, None))(
       jax.vmap(keys)(jnp.arange(count)), images
     )
-    return tuple(jax.tree.map(lambda x: x[view], made) for view in range(count))
+    pictures, columns = made
+    return tuple(zip(pictures, columns, strict=True))
 
   return views
 

@@ -10,6 +10,7 @@ import grain
 import numpy as np
 
 from ssljax.data.sources import Source
+from ssljax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
@@ -45,10 +46,11 @@ def batches(
     transform: applied to each batch, in the reading thread.
 
   Raises:
-    ValueError: a batch larger than the data, or steps that do not exist.
+    UserError: a batch larger than the data.
+    ValueError: steps that do not exist.
   """
   if not 1 <= batch_size <= len(source):
-    raise ValueError(
+    raise UserError(
       f'Found a batch size of {batch_size} and {len(source)} examples; '
       'expected at least one whole batch. Lower the batch size or use more '
       'data.'

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssljax.data import layouts as layouts_lib
+from ssljax.errors import UserError
 
 # Raise it whenever an image changes for the same arguments: it is part of a
 # data set's name, so prepared data of another version is not read by mistake.
@@ -47,7 +48,7 @@ class Example(NamedTuple):
 
 def _known(kind: str, found: str, options) -> None:
   if found not in options:
-    raise ValueError(
+    raise UserError(
       f'Found {kind} {found!r}; expected one of {", ".join(options)}.'
     )
 
@@ -55,17 +56,17 @@ def _known(kind: str, found: str, options) -> None:
 def check_recipe(
   *, seed: int, charset: str, layouts: Sequence[str], height: int, width: int
 ) -> None:
-  """ValueError where `render` could not draw with these arguments."""
+  """UserError where `render` could not draw with these arguments."""
   _known('charset', charset, CHARSETS)
   if not layouts:
-    raise ValueError(
+    raise UserError(
       'Found no layout; expected at least one of '
       f'{", ".join(layouts_lib.LAYOUTS)}.'
     )
   for layout in layouts:
     _known('layout', layout, layouts_lib.LAYOUTS)
   if height < 16 or width < 2 * height:
-    raise ValueError(
+    raise UserError(
       f'Found an image of height {height} and width {width}; expected a height '
       'of at least 16 pixels and a width of at least twice the height, which 6 '
       'characters need to be readable.'
@@ -73,7 +74,7 @@ def check_recipe(
   # Larger numbers would spill into the next word of the random key, where
   # they could equal another (seed, split, index).
   if not 0 <= seed < 2**32:
-    raise ValueError(f'Found seed {seed}; expected 0 <= seed < 2**32.')
+    raise UserError(f'Found seed {seed}; expected 0 <= seed < 2**32.')
 
 
 def render(
@@ -90,7 +91,7 @@ def render(
 
   The text has 4 to 6 characters, uniform in length and in characters; the
   layout is uniform over `layouts`. Text and layout do not depend on the size.
-  ValueError for arguments outside `CHARSETS`, `LAYOUTS`, `SPLITS` or sizes.
+  UserError for arguments outside `CHARSETS`, `LAYOUTS`, `SPLITS` or sizes.
   """
   check_recipe(
     seed=seed, charset=charset, layouts=layouts, height=height, width=width

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ssljax.data import workers
+from ssljax.errors import UserError
 
 # Records read and decoded together by a thread; large enough that the threads'
 # own cost is small.
@@ -50,7 +51,7 @@ class StoredSource:
 
   def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
     if split not in builder.info.splits:
-      raise ValueError(
+      raise UserError(
         f'Found no split {split!r} in {builder.info.full_name}; expected one '
         f'of {", ".join(builder.info.splits)}. Prepare it with a count for '
         'this split.'
@@ -156,7 +157,7 @@ def open_split(
   """Opens a split, decoded into memory where that takes at most `memory` bytes.
 
   Raises:
-    ValueError: the builder has no such split.
+    UserError: the builder has no such split.
   """
   source = StoredSource(builder, split)
   size = len(source) * int(np.prod(builder.info.features['image'].shape))
@@ -185,14 +186,14 @@ def subset(
   A smaller subset is thus contained in a larger one of the same layouts.
 
   Raises:
-    ValueError: an unknown layout, or fewer than `count` such examples.
+    UserError: an unknown layout, or fewer than `count` such examples.
   """
   if layouts is None:
     positions = list(range(min(count, len(source))))
   else:
     unknown = sorted(set(layouts) - set(source.layouts))
     if unknown:
-      raise ValueError(
+      raise UserError(
         f'Found layouts {", ".join(unknown)}; expected some of '
         f'{", ".join(source.layouts)}.'
       )
@@ -205,7 +206,7 @@ def subset(
         positions.append(position)
   if len(positions) < count or count < 1:
     kind = f' of the layouts {", ".join(layouts)}' if layouts else ''
-    raise ValueError(
+    raise UserError(
       f'Found {len(positions)} examples{kind} among {len(source)}; expected '
       f'at least {count} and at least 1. Ask for fewer, or prepare more.'
     )

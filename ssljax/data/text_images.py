@@ -23,6 +23,7 @@ from ssljax.data import render as render_lib
 from ssljax.data import workers
 from ssljax.data.layouts import LAYOUTS
 from ssljax.data.render import LENGTHS, SPLITS, VERSION
+from ssljax.errors import UserError
 
 CHUNK = 256  # images a worker renders at a time
 SHARD = 32 * CHUNK  # images a file; a whole shard is held in memory to write it
@@ -55,17 +56,17 @@ def recipe_config(*, counts: Mapping[str, int], **recipe) -> TextImagesConfig:
     **recipe: charset, height, width, layouts, seed, as for `render`.
 
   Raises:
-    ValueError: unknown split, charset or layout, or a number out of range.
+    UserError: unknown split, charset or layout, or a number out of range.
   """
   counts = {split: int(count) for split, count in counts.items() if count}
   for split, count in counts.items():
     if split not in SPLITS or count < 0:
-      raise ValueError(
+      raise UserError(
         f'Found {count} images for split {split!r}; expected a positive number '
         f'for one of {", ".join(SPLITS)}.'
       )
   if not counts:
-    raise ValueError(
+    raise UserError(
       'Found no images to render; expected a positive count for at least one '
       f'of the splits {", ".join(SPLITS)}.'
     )

@@ -79,9 +79,7 @@ def simclr(
       'retrieval_chance': chance,
       **losses.feature_spread(jax.lax.stop_gradient(features)),
     }
-    state = {
-      'batch_stats': {'projector': updated.get('batch_stats', {})}
-    }
+    state = {'batch_stats': {'projector': updated.get('batch_stats', {})}}
     return value, (state, metrics)
 
   def encode(params, method_state, images):

@@ -47,9 +47,7 @@ def conv_general_dilated(
     )
   window = kernel.shape[:2]
   if isinstance(padding, str):
-    padding = lax.padtype_to_pads(
-      inputs.shape[1:3], window, strides, padding
-    )
+    padding = lax.padtype_to_pads(inputs.shape[1:3], window, strides, padding)
   inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
   rows, columns = (
     (inputs.shape[1 + axis] - window[axis]) // strides[axis] + 1

@@ -21,8 +21,7 @@ Instances = Callable[
 
 
 def _average(features, columns, shares) -> tuple[Array, Array]:
-  """Flat means of frames by `shares` (batch or 1, rows, time), and their sum.
-  """
+  """Flat means over frames by `shares` (batch or 1, rows, time); their sum."""
   shares = shares * (columns >= 0)[:, None, :]
   total = shares.sum(axis=-1)
   rows = jnp.einsum('brt,btd->brd', shares, features)
