@@ -26,17 +26,33 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-# Views of the article: frame by frame aligned, nothing drawn over the text.
-ARTICLE_VIEWS = {'scale': 0.05, 'jitter': 1.0}
-VIEWS = {
+# The article's list, frame by frame aligned; noise, blur and jitter raised.
+ARTICLE_VIEWS = {
+  'count': 2,
+  'shift': 0.0,
+  'scale': 0.05,
+  'jitter': 1.0,
+  'blur': 1.5,
+  'blur_probability': 0.8,
+  'noise': 0.1,
+  'noise_probability': 0.8,
+  'contrast': 0.5,
+  'brightness': 0.2,
+  'channels': 0.5,
+  'grayscale': 0.3,
+  'strokes': 0,
+  'inversion': 0.0,
+  'ramp': 0.0,
+}
+# Two views may lose a character at the border, a labelled one must not.
+PRETRAIN_VIEWS = ARTICLE_VIEWS | {
+  'shift': 0.12,
   'scale': 0.15,
   'strokes': 2,
   'inversion': 0.5,
   'ramp': 0.4,
 }
-# Two views may lose a character at the border, a labelled one must not.
-PRETRAIN_VIEWS = VIEWS | {'shift': 0.12}
-LABELLED_VIEWS = VIEWS | {'shift': 0.05, 'count': 1}
+LABELLED_VIEWS = PRETRAIN_VIEWS | {'count': 1, 'shift': 0.05}
 
 ADAMW = {
   'name': 'adamw',

@@ -20,7 +20,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from ssljax import results, train
+from ssljax import build, results, train
 from ssljax.checkpoint import CheckpointError
 from ssljax.data import text_images
 from ssljax.errors import UserError, suggest
@@ -46,42 +46,67 @@ _DATA_DIR = flags.DEFINE_string(
 
 def parse_flags(argv):
   """absl's parser, with a line instead of a traceback for a mistake."""
+  source = config_argument(argv)
+  if source and not pathlib.Path(source.partition(':')[0]).is_file():
+    sys.exit(
+      f'Found no file {source.partition(":")[0]!r}; expected a recipe, as '
+      '--config=configs/simclr_ocr.py. See --help.'
+    )
   try:
-    return app.parse_flags_with_usage(argv)
-  except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError) as error:
     sys.exit(f'{flag_error(argv, error)}\nSee --help.')
 
 
+def config_argument(argv) -> str | None:
+  """What the command line gives as --config, in any of its spellings."""
+  for argument, following in zip(argv[1:], [*argv[2:], None], strict=True):
+    name, equals, value = argument.partition('=')
+    if name in ('--config', '-config'):
+      return value if equals else following
+  return None
+
+
 def flag_error(argv, error) -> str:
-  """Names the flag that was misspelt, and the nearest one that exists."""
-  message = str(error.args[0] if error.args else error)
+  """Names the flag that is wrong, and what was expected in its place."""
+  cause = error
+  while cause is not None:
+    # A config's own refusal of its argument; flags wrap it in a traceback.
+    if str(cause).startswith('Found '):
+      return str(cause)
+    cause = cause.__context__
+  source = config_argument(argv)
   for argument in argv[1:]:
     name = argument.partition('=')[0].lstrip('-')
-    if not name.startswith('config.'):
+    if source is None or not name.startswith('config.'):
       continue
-    config, path = _CONFIG.value, name.split('.')[1:]
-    for depth, key in enumerate(path):
-      if config is None or not hasattr(config, 'keys'):
-        break
-      if key not in config:
-        where = '.'.join(['config', *path[:depth]])
+    # Read anew: where an override fails, the flag has no value yet.
+    found, path = flags.FLAGS['config'].parser.parse(source), name.split('.')
+    for depth, key in enumerate(path[1:], start=1):
+      if not hasattr(found, 'keys') or key not in found:
+        known = list(found.keys()) if hasattr(found, 'keys') else []
         return (
-          f'Found --{name}, but {where} has no {key!r}; expected one of '
-          f'{", ".join(config.keys())}.{suggest(key, config.keys())}'
+          f'Found --{name}, but {".".join(path[:depth])} has no {key!r}; '
+          f'expected one of: {", ".join(known) or "nothing, it is a value"}.'
+          + suggest(key, known)
         )
-      config = config[key]
-  return message
+      found = found[key]
+    if f'--{name}=' in str(error):
+      return f'{error}; expected a value such as {found!r}.'
+  return str(error.args[0] if error.args else error)
 
 
 def check_recipe(config) -> None:
-  """Every stage of the recipe is described."""
+  """Every stage of the recipe is described, and by a method that exists."""
+  known = [key for key in config if hasattr(config[key], 'method')]
   for name in config.recipe:
-    if name not in config:
-      known = [key for key in config if hasattr(config[key], 'method')]
+    if name not in known:
       raise UserError(
         f'Found stage {name!r} in config.recipe; expected one of '
         f'{", ".join(known)}.{suggest(name, known)}'
       )
+    # Here rather than when the stage's turn comes, perhaps after hours.
+    build.method(config, config[name])
 
 
 def default_workdir(config) -> pathlib.Path:
@@ -98,7 +123,9 @@ def claim(workdir: pathlib.Path, config) -> None:
   path = workdir / 'config.json'
   wanted = json.loads(json.dumps(config.to_dict()))
   if not path.exists():
-    if workdir.exists() and any(workdir.iterdir()):
+    # A kill in the middle of the write below leaves a temporary file.
+    found = workdir.iterdir() if workdir.exists() else ()
+    if any(file.suffix != '.tmp' for file in found):
       raise UserError(
         f'Found files but no config.json in {workdir}; expected an empty '
         'folder or a run. Choose another --workdir.'

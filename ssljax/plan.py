@@ -148,7 +148,9 @@ def stage_steps(stage, source, workdir, cost) -> int:
       for other in stage.match_compute
     ]
     return round(sum(spent) / cost)
-  if stage.steps is not None:
+  # Epochs before steps, or --config.pretrain.epochs=3 would do nothing where a
+  # scale counts in steps.
+  if stage.steps is not None and not stage.epochs:
     return stage.steps
   steps = stage.epochs * (len(source) // stage.batch_size)
   if steps < 1:

@@ -112,7 +112,7 @@ def text_views(
   shift: float = 0.0,
   scale: float = 0.05,
   jitter: float = 1.0,
-  blur: float = 1.2,
+  blur: float = 1.5,
   blur_probability: float = 0.8,
   noise: float = 0.1,
   noise_probability: float = 0.8,

@@ -3,7 +3,8 @@
 XLA's CPU convolutions run far below its matrix products, and their gradients
 more so. On CPU a convolution is therefore the product of its patches with its
 kernel: the same parameters and result, about half the time of a training step
-of the default encoder. Accelerators keep XLA's own.
+of the default encoder. Accelerators, and kernels with gaps or in groups, keep
+XLA's own.
 """
 
 import jax
@@ -32,7 +33,10 @@ def conv_general_dilated(
     strides: `(vertical, horizontal)`.
     padding: 'SAME', 'VALID' or pairs of rows and columns.
   """
-  if jax.default_backend() != 'cpu':
+  dilated = any(
+    step != 1 for step in (*(lhs_dilation or ()), *(rhs_dilation or ()))
+  )
+  if jax.default_backend() != 'cpu' or dilated or feature_group_count != 1:
     return lax.conv_general_dilated(
       inputs,
       kernel,

@@ -2,7 +2,61 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
+
+from ssljax import parallel
+
+
+class BatchNorm(nn.Module):
+  """BatchNorm over the rows that `mask` admits, on all devices together.
+
+  flax's averages the devices' own masked means, which counts a row more where
+  a device shows fewer of them and is NaN where one shows none.
+
+  Attributes:
+    momentum: of the running statistics.
+    epsilon: added to the variance.
+    axis_name: the devices that share the statistics.
+  """
+
+  momentum: float = 0.99
+  epsilon: float = 1e-3
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, '*rows d'],
+    *,
+    train: bool,
+    mask: Bool[Array, '*rows'] | None = None,
+  ) -> Float[Array, '*rows d']:
+    width = x.shape[-1]
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    running = (
+      self.variable('batch_stats', 'mean', jnp.zeros, width),
+      self.variable('batch_stats', 'var', jnp.ones, width),
+    )
+    scale = self.param('scale', nn.initializers.ones, (width,))
+    bias = self.param('bias', nn.initializers.zeros, (width,))
+    if train:
+      shown = jnp.ones(x.shape[:-1], bool) if mask is None else mask
+      count = parallel.mean(shown.sum(dtype=x.dtype), self.axis_name)
+
+      def average(values):
+        total = jnp.where(shown[..., None], values, 0).reshape(-1, width).sum(0)
+        total = parallel.mean(total, self.axis_name)
+        return total / jnp.where(count > 0, count, 1)
+
+      mean = average(x)
+      var = average((x - mean) ** 2)
+      if not self.is_initializing():
+        for old, new in zip(running, (mean, var), strict=True):
+          old.value = self.momentum * old.value + (1 - self.momentum) * new
+    else:
+      mean, var = (variable.value for variable in running)
+    return (x - mean) * lax.rsqrt(var + self.epsilon) * scale + bias
 
 
 class Projector(nn.Module):
@@ -34,13 +88,9 @@ class Projector(nn.Module):
     def norm(x):
       if not self.batch_norm:
         return x
-      return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=self.momentum,
-        epsilon=self.epsilon,
-        axis_name=self.axis_name,
-        use_fast_variance=False,
-      )(x, mask=None if mask is None else mask[..., None])
+      return BatchNorm(self.momentum, self.epsilon, self.axis_name)(
+        x, train=train, mask=mask
+      )
 
     dense = {'kernel_init': nn.initializers.glorot_uniform()}
     x = nn.Dense(self.width, use_bias=False, **dense)(x)

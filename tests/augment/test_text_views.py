@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from configs import common, simclr_ocr
 from ssljax.augment.text import plain, text_views
@@ -85,7 +85,7 @@ def test_a_view_is_of_its_key_and_index_alone():
 
 def test_eight_devices_see_what_one_sees():
   images, index = _images(16), np.arange(16, dtype=np.int32)
-  mesh = jax.make_mesh((8,), ('devices',))
+  mesh = jax.make_mesh((8,), ('devices',), axis_types=(AxisType.Auto,))
   rows = PartitionSpec('devices')
   several = jax.jit(
     jax.shard_map(
@@ -145,7 +145,7 @@ def _peak(profile):
   profile = profile - profile.min()
   if profile.max() < 0.3:
     return None
-  near = np.abs(np.arange(len(profile)) - profile.argmax()) <= 3
+  near = np.abs(np.arange(len(profile)) - profile.argmax()) <= 4
   weights = profile * near
   return (weights * (np.arange(len(profile)) + 0.5)).sum() / weights.sum()
 
@@ -179,8 +179,10 @@ def test_scaling_is_proportional():
   """The same zoom along x and y, and it does zoom, either way."""
   upright = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
   lying = upright.copy()
-  upright[:, [32, 63]] = 255
-  lying[[8, 23]] = 255
+  for x in (32, 63):
+    upright[:, x - 1 : x + 2] = 255
+  for y in (8, 23):
+    lying[y - 1 : y + 2] = 255
   zooms = []
   for key in range(8):
     # The same index: the two images go through the same geometry.
@@ -192,7 +194,7 @@ def test_scaling_is_proportional():
     wide -= _peak(across[: WIDTH // 2])
     tall = _peak(down[HEIGHT // 2 :]) + HEIGHT // 2
     tall -= _peak(down[: HEIGHT // 2])
-    assert abs(wide / 31 - tall / 15) < 0.04
+    assert abs(wide / 31 - tall / 15) < 0.03
     zooms.append(wide / 31)
   assert min(zooms) < 0.9
   assert max(zooms) > 1.1

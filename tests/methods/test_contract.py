@@ -1,0 +1,393 @@
+"""What every method must hold to, whatever it learns from.
+
+A file in `ssljax/methods` needs an entry in `CASES` under its own name; the
+suite then runs over it. Further cases of a method are `name/variant`.
+"""
+
+import functools
+import pkgutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ssljax import core, methods, optim, parallel
+from ssljax.augment.text import text_views
+from ssljax.checkpoint import Checkpoints
+from ssljax.methods.recognize import recognize
+from ssljax.methods.simclr import simclr
+from ssljax.models import instances
+from ssljax.models.heads import Projector
+from ssljax.models.sequence import CtcHead, SequenceEncoder
+
+STEPS, ROWS, DEVICES = 3, 16, 8
+HEIGHT, WIDTH, STRIDE = 16, 32, 4
+AXIS = 'devices'
+NAMES = tuple(module.name for module in pkgutil.iter_modules(methods.__path__))
+
+
+class Case(NamedTuple):
+  """A method to hold to the contract.
+
+  Attributes:
+    build: `(axis_name) -> Method`.
+    parts: top-level names of `params` that a gradient reaches.
+    progress: the metric that shows learning, and the least change of it.
+    rate, steps: of the optimizer in the test of progress.
+    metrics: those that 8 devices must report as one does; 'loss' and
+      'gradient_norm' always.
+    frozen: parts that must not move.
+  """
+
+  build: Callable[[str | None], core.Method]
+  parts: tuple[str, ...]
+  progress: tuple[str, float]
+  rate: float = 1e-2
+  steps: int = 40
+  metrics: tuple[str, ...] = ()
+  frozen: tuple[str, ...] = ()
+
+
+def _encoder():
+  return SequenceEncoder(channels=(8, 8), width=16, layers=1, heads=2)
+
+
+def _simclr(axis_name, *, batch_norm=True, pool=None, **options):
+  return simclr(
+    _encoder(),
+    Projector(width=8, batch_norm=batch_norm, axis_name=axis_name),
+    # The shift leaves images with different numbers of padded frames.
+    views=text_views(stride=STRIDE, shift=0.3, inversion=0.2),
+    instances=pool or instances.frames(2, stride=STRIDE),
+    axis_name=axis_name,
+    **options,
+  )
+
+
+def _recognize(axis_name, **options):
+  return recognize(
+    _encoder(),
+    CtcHead(classes=5, hidden=16),
+    views=text_views(count=1, stride=STRIDE),
+    axis_name=axis_name,
+    **options,
+  )
+
+
+_SIMCLR = Case(
+  _simclr,
+  parts=('encoder', 'projector'),
+  progress=('retrieval', 0.1),
+  metrics=('retrieval', 'retrieval_chance'),
+)
+_RECOGNIZE = Case(
+  _recognize,
+  parts=('encoder', 'head'),
+  progress=('loss', -1.0),
+  metrics=('infeasible',),
+)
+CASES = {
+  'simclr': _SIMCLR,
+  'simclr/article': _SIMCLR._replace(
+    build=functools.partial(
+      _simclr, batch_norm=False, pool=instances.frames(5)
+    )
+  ),
+  'simclr/image': _SIMCLR._replace(
+    build=functools.partial(_simclr, negatives='image')
+  ),
+  'recognize': _RECOGNIZE,
+  'recognize/frozen': _RECOGNIZE._replace(
+    build=functools.partial(_recognize, freeze=('encoder',)),
+    parts=('head',),
+    frozen=('encoder',),
+  ),
+}
+FIRST = tuple(name for name in CASES if '/' not in name)
+every_case = pytest.mark.parametrize('name', CASES)
+first_cases = pytest.mark.parametrize('name', FIRST)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_method_has_a_case(name):
+  assert name in CASES, f'add {name!r} to CASES, and its particular test'
+
+
+def _batch(seed=0, rows=ROWS):
+  """Examples of which no two devices have alike.
+
+  Coarse pictures that grow in contrast, and labels of 1 to 4 characters. The
+  first device has none that 8 frames can hold, the third has one of two.
+  """
+  rng = np.random.default_rng(seed)
+  coarse = rng.normal(size=(rows, 2, 8, 3)) * np.linspace(20, 80, rows)[
+    :, None, None, None
+  ]
+  images = np.clip(128 + coarse, 0, 255).astype(np.uint8)
+  images = images.repeat(HEIGHT // 2, axis=1).repeat(WIDTH // 8, axis=2)
+  labels = rng.integers(1, 5, (rows, 6))
+  labels[np.arange(6) >= 1 + np.arange(rows)[:, None] % 4] = 0
+  labels[[0, 1, 5]] = 2  # Six times the same: 11 frames.
+  return {
+    'image': images,
+    'index': np.arange(rows, dtype=np.int32) + 1000 * seed,
+    'label': labels.astype(np.int32),
+  }
+
+
+def _create(method, optimizer, batch):
+  create = functools.partial(
+    core.create_state, method=method, optimizer=optimizer
+  )
+  return functools.partial(create, jax.random.key(0), batch)
+
+
+def _copy(tree):
+  """NumPy, in memory of its own: a view would keep a buffer from donation."""
+
+  def copy(leaf):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    return np.array(leaf, copy=True)
+
+  return jax.tree.map(copy, tree)
+
+
+class Run(NamedTuple):
+  """Three steps of SGD, and what was seen on the way."""
+
+  state: core.TrainState  # after the last step
+  states: list[core.TrainState]  # copies: at the start and after each step
+  metrics: list[dict[str, Any]]
+  traces: int
+  donated: list[bool]
+
+
+@functools.cache
+def _run(name, mapping, devices):
+  """One compiled step serves many tests: compiling is what takes the time."""
+  method = CASES[name].build(None if mapping == 'jit' else AXIS)
+  traces = []
+
+  def loss(*arguments):
+    traces.append(None)
+    return method.loss(*arguments)
+
+  # Plain SGD: Adam would hide a gradient that is wrong by a constant factor.
+  counted, optimizer = method._replace(loss=loss), optax.sgd(0.5)
+  step = parallel.compile_step(
+    functools.partial(core.train_step, method=counted, optimizer=optimizer),
+    mapping=mapping,
+    devices=jax.devices()[:devices],
+    axis_name=AXIS,
+  )
+  state = jax.jit(_create(method, optimizer, _batch()))()
+  states, metrics, donated = [_copy(state)], [], []
+  for seed in range(STEPS):
+    before = state
+    state, found = step(state, _batch(seed))
+    states.append(_copy(state))
+    metrics.append(_copy(found))
+    donated.append(all(x.is_deleted() for x in jax.tree.leaves(before)))
+  return Run(state, states, metrics, len(traces), donated)
+
+
+@every_case
+def test_the_loss_is_a_finite_scalar(name):
+  for metrics in _run(name, 'jit', 1).metrics:
+    for value in metrics.values():
+      assert np.shape(value) == ()
+      assert np.isfinite(value)
+
+
+@every_case
+def test_a_gradient_reaches_each_part_and_no_frozen_one(name):
+  case, run = CASES[name], _run(name, 'jit', 1)
+  before, after = run.states[0].params, run.states[1].params
+  assert set(before) == {*case.parts, *case.frozen}
+  for part in case.parts:
+    moved = [
+      np.abs(a - b).max()
+      for a, b in zip(
+        jax.tree.leaves(after[part]), jax.tree.leaves(before[part]), strict=True
+      )
+    ]
+    assert max(moved) > 1e-4, part
+    # A bias before BatchNorm moves nothing; most of a part must.
+    assert np.mean(np.array(moved) > 0) > 0.6, part
+  for part in case.frozen:
+    chex.assert_trees_all_equal(after[part], before[part])
+
+
+@every_case
+@pytest.mark.parametrize('devices', [1, DEVICES])
+@pytest.mark.parametrize('mapping', ['pmap', 'shard_map'])
+def test_mappings_and_devices_agree(name, mapping, devices):
+  """Rule 1, on data that no two devices share."""
+  if '/' in name and (mapping, devices) != ('shard_map', DEVICES):
+    pytest.skip('the variants are compiled for the mapping that is in use')
+  one, several = _run(name, 'jit', 1), _run(name, mapping, devices)
+  chex.assert_trees_all_equal_shapes_and_dtypes(several.state, one.state)
+  for a, b in zip(several.states[:2], one.states[:2], strict=True):
+    chex.assert_trees_all_close(a, b, rtol=0, atol=1e-5)
+  for key in ('loss', 'gradient_norm', *CASES[name].metrics):
+    np.testing.assert_allclose(
+      several.metrics[0][key], one.metrics[0][key], rtol=1e-4, err_msg=key
+    )
+
+
+@first_cases
+def test_the_state_keeps_its_tree(name):
+  run = _run(name, 'jit', 1)
+  for state in run.states[1:]:
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, run.states[0])
+  assert [int(state.step) for state in run.states] == list(range(STEPS + 1))
+  np.testing.assert_array_equal(run.states[-1].key, run.states[0].key)
+  assert set(run.states[0].method_state['batch_stats']) <= set(
+    run.states[0].params
+  )
+
+
+@first_cases
+@pytest.mark.parametrize(
+  ('mapping', 'devices'), [('jit', 1), ('pmap', 8), ('shard_map', 8)]
+)
+def test_one_trace_in_three_steps_and_a_donated_state(name, mapping, devices):
+  run = _run(name, mapping, devices)
+  assert run.traces == 1
+  # The first state may have to move to where the step runs.
+  assert all(run.donated[1:])
+
+
+@every_case
+def test_a_checkpoint_is_the_state(name, tmp_path):
+  run = _run(name, 'jit', 1)
+  method, optimizer = CASES[name].build(None), optax.sgd(0.5)
+  like = jax.eval_shape(_create(method, optimizer, _batch()))
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(STEPS, run.state)
+  with Checkpoints(tmp_path) as checkpoints:
+    restored = checkpoints.restore(like)
+  chex.assert_trees_all_equal_shapes_and_dtypes(restored, run.state)
+  chex.assert_trees_all_equal(_copy(restored), run.states[-1])
+
+
+@first_cases
+def test_progress(name):
+  """On one small batch, by the figure that the method's case names."""
+  case = CASES[name]
+  method = case.build(None)
+  optimizer = optim.optimizer(
+    'adamw', learning_rate=case.rate, steps=case.steps, decay='constant'
+  )
+  step = parallel.compile_step(
+    functools.partial(core.train_step, method=method, optimizer=optimizer),
+    mapping='jit',
+  )
+  batch = _batch()
+  state = jax.jit(_create(method, optimizer, batch))()
+  figures = []
+  figure, change = case.progress
+  for _ in range(case.steps):
+    state, metrics = step(state, batch)
+    figures.append(float(metrics[figure]))
+  # Every step has views of its own: means of five.
+  gained = np.mean(figures[-5:]) - np.mean(figures[:5])
+  assert np.sign(change) * gained > abs(change), figures
+
+
+@first_cases
+def test_encode_and_predict_are_deterministic_and_change_nothing(name):
+  method, run = CASES[name].build(None), _run(name, 'jit', 1)
+  state, images = run.state, _batch(seed=9)['image']
+  for function in filter(None, (method.encode, method.predict)):
+    compiled = jax.jit(function)
+
+    def call(images, compiled=compiled):
+      return np.asarray(compiled(state.params, state.method_state, images))
+
+    found = call(images)
+    assert found.dtype == np.float32
+    assert found.ndim in (2, 3)
+    assert len(found) == ROWS
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(call(images), found)
+    # Inference mode: an image's features are its own, whoever stands beside.
+    alone = call(images[:3])
+    np.testing.assert_allclose(alone, found[:3], rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_equal(_copy(state), run.states[-1])
+
+
+@pytest.mark.parametrize(
+  'name', [name for name in CASES if CASES[name].frozen]
+)
+def test_frozen_parts_stay_bit_identical_under_decay(name):
+  case = CASES[name]
+  method = case.build(None)
+  optimizer = optim.optimizer(
+    'adamw',
+    learning_rate=0.1,
+    steps=STEPS,
+    decay='constant',
+    weight_decay=0.5,
+    freeze=case.frozen,
+  )
+  step = parallel.compile_step(
+    functools.partial(core.train_step, method=method, optimizer=optimizer),
+    mapping='jit',
+  )
+  state = jax.jit(_create(method, optimizer, _batch()))()
+  before = _copy(state)
+  for seed in range(STEPS):
+    state, _ = step(state, _batch(seed))
+  after = _copy(state)
+  for part in case.frozen:
+    chex.assert_trees_all_equal(after.params[part], before.params[part])
+  for part in case.parts:
+    for a, b in zip(
+      jax.tree.leaves(after.params[part]),
+      jax.tree.leaves(before.params[part]),
+      strict=True,
+    ):
+      assert (a != b).any()
+
+
+def test_unreadable_labels_are_left_out():
+  """Rule 25: the loss is the mean over the others, whatever they are."""
+  batch = _batch()
+  readable = np.setdiff1d(np.arange(ROWS), [0, 1, 5])
+  # Without views an example's loss does not depend on its place.
+  method = recognize(_encoder(), CtcHead(classes=5, hidden=16))
+  params, method_state = jax.jit(method.init)(jax.random.key(0), batch)
+
+  @jax.jit
+  def loss(batch):
+    arguments = (method_state, batch, jax.random.key(0), jnp.int32(0))
+    return jax.value_and_grad(method.loss, has_aux=True)(params, *arguments)
+
+  (found, (_, metrics)), grads = loss(batch)
+  (expected, (_, others)), same = loss({k: v[readable] for k, v in batch.items()})
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  chex.assert_trees_all_close(grads, same, atol=1e-5)
+  np.testing.assert_allclose(metrics['infeasible'], 3 / ROWS, rtol=1e-6)
+  assert others['infeasible'] == 0
+
+
+def test_batch_norm_keeps_statistics_and_all_devices_share_them():
+  """Its own claim, as agreement alone would hold for a run that keeps none."""
+  run = _run('simclr', 'shard_map', DEVICES)
+  start, one = (
+    jax.tree.leaves(state.method_state['batch_stats'])
+    for state in run.states[:2]
+  )
+  assert len(start) == 4
+  for a, b in zip(start, one, strict=True):
+    assert (a != b).all()
+  assert not jax.tree.leaves(
+    _run('simclr/article', 'jit', 1).states[0].method_state
+  )

@@ -1,0 +1,155 @@
+"""The encoder: its convolution, its frames, and what it must not hold."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from configs import simclr_ocr
+from ssljax import build
+from ssljax.models.convolution import conv_general_dilated
+from ssljax.models.sequence import CtcHead, SequenceEncoder
+
+TINY = {'channels': (8, 8), 'width': 16, 'layers': 1, 'heads': 2}
+DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+
+
+def _agree(size, window, strides, padding, **options):
+  """Values and both gradients, of the product and of XLA's convolution."""
+  rng = np.random.default_rng(0)
+  groups = options.get('feature_group_count', 1)
+  inputs = rng.normal(size=(2, *size, 4)).astype(np.float32)
+  kernel = rng.normal(size=(*window, 4 // groups, 6)).astype(np.float32)
+
+  def outputs(convolution):
+    def loss(inputs, kernel):
+      y = convolution(
+        inputs,
+        kernel,
+        strides,
+        padding,
+        dimension_numbers=DIMENSIONS,
+        **options,
+      )
+      return jnp.sum(jnp.sin(y)), y
+
+    grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    (_, y), grads = jax.jit(grad)(inputs, kernel)
+    return y, grads
+
+  mine, theirs = outputs(conv_general_dilated), outputs(lax.conv_general_dilated)
+  for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+    assert a.dtype == b.dtype
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+  ('size', 'window', 'strides', 'padding'),
+  [
+    ((16, 32), (3, 3), (2, 2), 'SAME'),
+    ((15, 31), (3, 3), (2, 2), 'SAME'),  # Odd sizes pad on both sides.
+    ((16, 32), (3, 3), (2, 1), 'SAME'),
+    ((9, 10), (5, 2), (3, 2), 'VALID'),
+    ((8, 12), (8, 3), (1, 1), ((0, 0), (1, 1))),  # The column convolution.
+    ((8, 12), (3, 4), (1, 3), ((2, 0), (0, 3))),
+    ((4, 6), (1, 1), (2, 3), 'SAME'),
+  ],
+)
+def test_patches_times_kernel_is_the_convolution(
+  size, window, strides, padding
+):
+  _agree(size, window, strides, padding)
+
+
+@pytest.mark.parametrize(
+  'options',
+  [{'rhs_dilation': (2, 1)}, {'lhs_dilation': (2, 2)}]
+  + [{'feature_group_count': 2}],
+)
+def test_what_the_product_does_not_do_is_left_to_xla(options):
+  _agree((8, 12), (3, 3), (1, 1), ((1, 1), (1, 1)), **options)
+
+
+def _shapes(encoder, height, width):
+  images = jnp.zeros((2, height, width, 3))
+
+  def run(key):
+    variables = encoder.init(key, images)
+    return variables, encoder.apply(variables, images)
+
+  return jax.eval_shape(run, jax.random.key(0))
+
+
+def test_the_tiny_encoder():
+  encoder = SequenceEncoder(**TINY)
+  variables, features = _shapes(encoder, 16, 32)
+  assert encoder.stride == 4
+  assert features.shape == (2, 8, 16)
+  assert features.dtype == jnp.float32
+  # No BatchNorm (rule 30), whose statistics padded columns would poison.
+  assert set(variables) == {'params'}
+
+
+@pytest.mark.parametrize('scale', ['smoke', 'laptop', 'article'])
+def test_frames_are_enough_for_six_characters_with_repeats(scale):
+  """CTC needs a frame a character and one between two that are equal."""
+  config = simclr_ocr.get_config(scale)
+  encoder = build.encoder(config)
+  _, features = _shapes(encoder, config.data.height, config.data.width)
+  assert features.shape[1] == config.data.width // encoder.stride
+  assert features.shape[1] == build.frames(config)
+  length = config.data.max_length
+  assert length == 6
+  assert features.shape[1] >= length + (length - 1)
+
+
+def test_a_width_that_the_stride_does_not_divide():
+  config = simclr_ocr.get_config('laptop')
+  config.data.width = 98
+  _, features = _shapes(build.encoder(config), 32, 98)
+  assert features.shape[1] == build.frames(config) == 25
+
+
+def test_bfloat16_computes_and_float32_stays():
+  encoder = SequenceEncoder(**TINY, dtype=jnp.bfloat16)
+  variables, features = _shapes(encoder, 16, 32)
+  assert features.dtype == jnp.bfloat16
+  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
+
+
+def test_a_frame_looks_where_its_column_says():
+  """Around x = stride * (t + 1/2); views call that the frame's source x."""
+  encoder = SequenceEncoder(**TINY | {'layers': 0})
+  images = np.random.default_rng(0).normal(size=(1, 16, 48, 3))
+
+  @jax.jit
+  def reach(images):
+    variables = encoder.init(jax.random.key(0), images)
+
+    def frame(images):
+      features = encoder.apply(variables, images)
+      return jnp.sum(features[0, 6] * jnp.arange(16))
+
+    return jnp.abs(jax.grad(frame)(images)).sum(axis=(0, 1, 3))
+
+  # GroupNorm gives every pixel a little weight; the near ones have most.
+  weights = np.asarray(reach(images.astype(np.float32)))
+  weights = np.maximum(weights - np.median(weights), 0)
+  centre = (weights * (np.arange(48) + 0.5)).sum() / weights.sum()
+  assert abs(centre - 6.5 * encoder.stride) < encoder.stride / 2
+
+
+def test_the_head_of_ctc():
+  """Two fully connected layers, to raw float32 logits."""
+  head = CtcHead(11, hidden=8, dtype=jnp.bfloat16)
+  x = jnp.ones((2, 5, 4))
+
+  def run(key):
+    variables = head.init(key, x)
+    return variables, head.apply(variables, x)
+
+  variables, logits = jax.eval_shape(run, jax.random.key(0))
+  assert set(variables['params']) == {'Dense_0', 'Dense_1'}
+  assert logits.shape == (2, 5, 11)
+  assert logits.dtype == jnp.float32
