@@ -100,7 +100,8 @@ def stage(
   return config
 
 
-def data(scale: str, *, seed=0):
+# Seed 0 served development; the tables are read off images of seed 1.
+def data(scale: str, *, seed=1):
   """The rendered data set of a scale."""
   sizes = {
     'smoke': (32, 96, 512, 256, 128, 128),

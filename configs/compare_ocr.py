@@ -19,7 +19,7 @@ from configs import common
 from configs.simclr_ocr import ADAMW, LABELLED_VIEWS, base, stages
 
 LABELLED = ('arcs', 'colors')
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (1e-3, 2e-3, 4e-3)
 SETS = {
   '500 labels, all layouts': dict(short='all500', count=500),
   '100 labels, all layouts': dict(short='all100', count=100),

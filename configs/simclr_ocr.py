@@ -117,8 +117,8 @@ def base(scale: str) -> ConfigDict:
       'scale': scale,
       'seed': 0,
       'mapping': 'shard_map',
-      'log_every': 10,
-      'checkpoint_every': 1000 if scale == 'article' else 50,
+      'log_every': 20,
+      'checkpoint_every': 1000 if scale == 'article' else 200,
       'data': common.data(scale),
       'labelled_layouts': {},
       'differences': (),
@@ -132,23 +132,26 @@ def stages(scale: str) -> dict:
   if scale == 'article':
     return article_stages()
   laptop = scale == 'laptop'
-  labelled = dict(
-    batch_size=32, count=500 if laptop else 256, views=LABELLED_VIEWS
-  )
-  head, finetune = (100, 900) if laptop else (4, 8)
+  adamw = ADAMW | {'learning_rate': 2e-3}
+  labelled = {
+    'batch_size': 16,
+    'count': 500 if laptop else 256,
+    'views': LABELLED_VIEWS,
+    'optimizer': adamw,
+  }
+  head, finetune = (100, 1200) if laptop else (4, 8)
   return {
     'pretrain': common.stage(
       simclr(),
       split='unlabeled',
-      steps=500 if laptop else 4,
-      batch_size=96,
-      optimizer=ADAMW | {'learning_rate': 1e-3},
+      steps=450 if laptop else 4,
+      batch_size=48,
+      optimizer=adamw,
       views=PRETRAIN_VIEWS,
     ),
     'head': common.stage(
       {'name': 'recognize'},
       steps=head,
-      optimizer=ADAMW | {'learning_rate': 1e-3},
       take={'encoder': 'pretrain'},
       freeze=('encoder',),
       **labelled,
@@ -156,15 +159,11 @@ def stages(scale: str) -> dict:
     'finetune': common.stage(
       {'name': 'recognize'},
       steps=finetune,
-      optimizer=ADAMW | {'learning_rate': 1e-3},
       take={'encoder': 'head', 'head': 'head'},
       **labelled,
     ),
     'supervised': common.stage(
-      {'name': 'recognize'},
-      steps=head + finetune,
-      optimizer=ADAMW | {'learning_rate': 1e-3},
-      **labelled,
+      {'name': 'recognize'}, steps=head + finetune, **labelled
     ),
   }
 

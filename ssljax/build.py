@@ -21,7 +21,13 @@ from ssljax.models.sequence import CtcHead, SequenceEncoder
 
 def charset(config) -> text.Charset:
   """The characters that the run reads."""
-  return text.CHARSETS[config.data.charset]
+  name = config.data.charset
+  if name not in text.CHARSETS:
+    raise UserError(
+      f'Found charset {name!r}; expected one of {", ".join(text.CHARSETS)}.'
+      + suggest(name, text.CHARSETS)
+    )
+  return text.CHARSETS[name]
 
 
 def encoder(config) -> SequenceEncoder:

@@ -148,16 +148,18 @@ def stage_steps(stage, source, workdir, cost) -> int:
       for other in stage.match_compute
     ]
     return round(sum(spent) / cost)
+  steps = stage.steps
   # Epochs before steps, or --config.pretrain.epochs=3 would do nothing where a
   # scale counts in steps.
-  if stage.steps is not None and not stage.epochs:
-    return stage.steps
-  steps = stage.epochs * (len(source) // stage.batch_size)
-  if steps < 1:
-    raise UserError(
-      f'Found {stage.epochs} epochs of {len(source)} examples in batches of '
-      f'{stage.batch_size}, which is no step; set epochs or steps.'
-    )
+  if stage.epochs or steps is None:
+    steps = stage.epochs * (len(source) // stage.batch_size)
+    if steps < 1:
+      raise UserError(
+        f'Found {stage.epochs} epochs of {len(source)} examples in batches of '
+        f'{stage.batch_size}, which is no step; set epochs or steps.'
+      )
+  if steps < 0:
+    raise UserError(f'Found {steps} steps; expected 0 or more.')
   return steps
 
 

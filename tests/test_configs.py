@@ -1,0 +1,266 @@
+"""Every recipe in `configs/`: it can be read, and it names what exists."""
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+
+from ssljax import build, main
+
+ROOT = pathlib.Path(__file__).parent.parent
+SCALES = {
+  'simclr_ocr': ('smoke', 'laptop', 'article'),
+  'supervised_ocr': ('smoke', 'laptop', 'article'),
+  'compare_ocr': ('smoke', 'laptop'),
+}
+EVERY = [(name, scale) for name, scales in SCALES.items() for scale in scales]
+
+
+def _module(name):
+  return importlib.import_module(f'configs.{name}')
+
+
+def _config(name, arg=None):
+  return _module(name).get_config(arg)
+
+
+def test_every_file_is_here():
+  files = {path.stem for path in (ROOT / 'configs').glob('*.py')}
+  assert files - {'common', '__init__'} == set(SCALES)
+
+
+@pytest.mark.parametrize('name', SCALES)
+def test_laptop_is_the_default_and_others_are_refused(name):
+  assert _config(name).scale == 'laptop'
+  assert _config(name) == _config(name, 'laptop') == _config(name, '')
+  with pytest.raises(ValueError, match=r"Found 'labtop'.*mean 'laptop'\?"):
+    _config(name, 'labtop')
+  with pytest.raises(ValueError, match=r"Found 'sead=1'.*key=value"):
+    _config(name, 'sead=1')
+  for scale in {'smoke', 'laptop', 'article'} - set(SCALES[name]):
+    with pytest.raises(ValueError, match='Found'):
+      _config(name, scale)
+
+
+@pytest.mark.parametrize('name', SCALES)
+def test_the_docstring_says_how_to_run_it(name):
+  text = _module(name).__doc__
+  command = f'python -m ssljax.main --config=configs/{name}.py'
+  assert command in text
+
+
+@pytest.mark.parametrize(('name', 'scale'), EVERY)
+def test_stages_name_earlier_stages(name, scale):
+  config = _config(name, scale)
+  assert config.scale == scale
+  json.dumps(config.to_dict(), allow_nan=False)  # goes to config.json
+  main.check_recipe(config)
+  # Nothing is described that does not run.
+  described = {key for key in config if hasattr(config[key], 'method')}
+  assert described == set(config.recipe)
+  assert len(config.recipe) == len(set(config.recipe))
+  for place, stage in enumerate(config.recipe):
+    earlier = config.recipe[:place]
+    options = config[stage]
+    for origin in (
+      *options.take.values(), *options.match_compute, *options.best_rate_of
+    ):  # fmt: skip
+      assert origin in earlier, stage
+    # One rule, and only one, sets the steps.
+    ways = (options.epochs > 0, options.steps is not None)
+    assert sum(ways) + bool(options.match_compute) == 1, stage
+    # A stage that freezes a part has it from somewhere, or says `random`.
+    for part in options.freeze:
+      assert part in options.take or 'random' in stage, stage
+    assert options.batch_size <= (
+      options.data.count or config.data.counts[options.data.split]
+    )
+
+
+@pytest.mark.parametrize(('name', 'scale'), EVERY)
+def test_rows_name_stages_that_read(name, scale):
+  config = _config(name, scale)
+  assert config.rows
+  readers = {
+    stage
+    for stage in config.recipe
+    if build.method(config, config[stage]).predict is not None
+  }
+  seeds = set()
+  for _, _, stages in config.rows:
+    seeds.add(len(stages))
+    for stage in stages:
+      # A seed is a stage, or several of which the best is taken.
+      group = (stage,) if isinstance(stage, str) else stage
+      assert set(group) <= readers
+  assert len(seeds) == 1
+  names = {row for _, row, _ in config.rows}
+  for pair in config.differences:
+    assert set(pair) <= names
+  labels = {label for label, _, _ in config.rows}
+  for label, layouts in config.labelled_layouts.items():
+    assert label in labels
+    assert set(layouts) < set(config.data.layouts)
+
+
+@pytest.mark.parametrize(('name', 'scale'), EVERY)
+def test_data_has_what_the_stages_ask_for(name, scale):
+  config = _config(name, scale)
+  assert set(config.data.counts) == {
+    'unlabeled', 'train', 'validation', 'test'
+  }  # fmt: skip
+  for stage in config.recipe:
+    data = config[stage].data
+    share = len(data.layouts or config.data.layouts) / len(config.data.layouts)
+    # Layouts are uniform; a tenth is left for chance.
+    asked = data.count or 0
+    available = config.data.counts[data.split] * share
+    assert asked <= (available if share == 1 else 0.9 * available), stage
+    assert set(data.layouts) <= set(config.data.layouts)
+  # CTC writes six equal characters in eleven frames.
+  assert build.frames(config) >= 2 * config.data.max_length - 1
+
+
+@pytest.mark.parametrize('name', SCALES)
+def test_smoke_is_small(name):
+  config = _config(name, 'smoke')
+  assert sum(config.data.counts.values()) <= 2000
+  assert config.data.charset == 'digits'
+
+
+def test_laptop_is_what_the_issue_asks_for():
+  config = _config('simclr_ocr', 'laptop')
+  assert config.data.charset == 'digits'
+  assert config.data.counts.test >= 2000
+  assert tuple(config.data.layouts) == ('arcs', 'colors', 'textured', 'hollow')
+  for stage in ('head', 'finetune', 'supervised'):
+    assert config[stage].data.count == 500
+    assert not config[stage].data.layouts
+  assert config.supervised.steps == config.head.steps + config.finetune.steps
+  assert config.supervised.views == config.finetune.views == config.head.views
+
+
+def test_article_to_the_letter():
+  config = _config('simclr_ocr', 'article')
+  assert dict(config.data.counts) == {
+    'unlabeled': 800_000,
+    'train': 40_000,
+    'validation': config.data.counts.validation,  # the article has none
+    'test': 20_000,
+  }
+  figures = {
+    'pretrain': ('sgd', 3e-4, 96, 10),
+    'head': ('adamw', 3e-4, 8, 10),
+    'finetune': ('adamw', 3e-5, 8, 40),
+    'supervised': ('adamw', 3e-4, 8, 50),
+  }
+  assert config.recipe == tuple(figures)
+  for name, expected in figures.items():
+    stage = config[name]
+    rule = stage.optimizer
+    found = (rule.name, rule.learning_rate, stage.batch_size, stage.epochs)
+    assert found == expected, name
+    assert stage.steps is None
+    assert stage.data.count is None and not stage.data.layouts
+    # What the article does not name is not there.
+    assert (rule.decay, rule.warmup_share, rule.clip) == ('constant', 0.0, None)
+  assert config.pretrain.optimizer.momentum == 0.8
+  assert config.pretrain.optimizer.weight_decay == 0.0
+  assert config.pretrain.data.split == 'unlabeled'
+
+  assert config.pretrain.method.to_dict() == {
+    'name': 'simclr',
+    'temperature': 0.1,
+    'negatives': 'batch',
+    'instances': {'name': 'frames', 'pool': 5, 'matched': False},
+  }
+  assert not config.projector.batch_norm
+  for stage in figures:
+    views = config[stage].views
+    # Frame by frame aligned, and nothing that the article does not list.
+    for added in ('shift', 'strokes', 'inversion', 'ramp'):
+      assert not views[added]
+    assert views.get('count', 2) == (2 if stage == 'pretrain' else 1)
+
+  assert config.head.take.to_dict() == {'encoder': 'pretrain'}
+  assert config.head.freeze == ('encoder',)
+  assert config.finetune.take.to_dict() == {'encoder': 'head', 'head': 'head'}
+  assert config.finetune.freeze == ()
+  assert not config.supervised.take
+
+
+@pytest.mark.parametrize('scale', SCALES['compare_ocr'])
+def test_the_comparison_is_fair(scale):
+  """Rule 33: equal compute, its own rate, the same views and labels."""
+  config = _config('compare_ocr', f'{scale},seeds=3')
+  rows = {}
+  for label, name, stages in config.rows:
+    rows.setdefault(label, {})[name] = stages
+  assert len(rows) == 3
+  for label, each in rows.items():
+    assert len(each) == 5, label
+    first = config[each['SimCLR + finetune'][0]]
+    for stages in each.values():
+      assert len(stages) == 3
+      for seed, stage in enumerate(stages):
+        for one in (stage,) if isinstance(stage, str) else stage:
+          assert config[one].data == first.data, one
+          assert config[one].views == first.views, one
+          assert config[one].batch_size == first.batch_size, one
+          assert config[one].seed == seed, one
+    for seed in range(3):
+      finetune = each['SimCLR + finetune'][seed]
+      head = each['SimCLR + head'][seed]
+      pretrain = config[head].take.encoder
+      assert config[finetune].take.encoder == head
+      assert config[pretrain].seed == seed
+      same = config[each['supervised, same labelled steps'][seed]]
+      assert same.steps == config[head].steps + config[finetune].steps
+      random = config[each['random frozen encoder + head'][seed]]
+      assert random.freeze == config[head].freeze == ('encoder',)
+      assert not random.take and random.steps == config[head].steps
+      equal = each['supervised, equal compute'][seed]
+      for one in (equal,) if isinstance(equal, str) else equal:
+        assert config[one].match_compute == (pretrain, head, finetune)
+    chosen = each['supervised, equal compute'][0]
+    rates = [config[one].optimizer.learning_rate for one in chosen]
+    assert len(set(rates)) == 3
+    for seed in (1, 2):
+      equal = config[each['supervised, equal compute'][seed]]
+      assert equal.best_rate_of == tuple(chosen)
+
+
+def test_seeds_of_the_comparison():
+  one = _config('compare_ocr', 'smoke,seeds=1')
+  assert {len(stages) for _, _, stages in one.rows} == {1}
+  assert not any('_1' in stage for stage in one.recipe)
+
+
+@pytest.mark.parametrize('name', SCALES)
+def test_reading_a_config_starts_nothing(name):
+  """A config is read before any flag could choose a device."""
+  program = (
+    'import sys; sys.path.insert(0, "")\n'
+    f'from configs import {name}\n'
+    f'{name}.get_config("smoke")\n'
+    'heavy = ("ssljax", "jax", "flax", "optax", "numpy", "grain")\n'
+    'print([module for module in heavy if module in sys.modules])'
+  )
+  output = subprocess.check_output(
+    [sys.executable, '-c', program], text=True, cwd=ROOT
+  )
+  assert output == '[]\n'
+
+
+def test_overrides_keep_their_types():
+  """Locked, with a type for every value, so that a mistake is noticed."""
+  config = _config('simclr_ocr', 'smoke').lock()
+  assert isinstance(config, ml_collections.ConfigDict)
+  with pytest.raises(TypeError):
+    config.pretrain.epochs = 'abc'
+  with pytest.raises(AttributeError, match='epochs'):
+    config.pretrain.epoch = 3

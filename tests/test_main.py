@@ -1,0 +1,437 @@
+"""A whole run: what it leaves, what stops it, and what it goes on from."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny_ocr
+
+from ssljax import main, train
+from ssljax.checkpoint import read
+
+ROOT = pathlib.Path(__file__).parent.parent
+DRIVER = str(ROOT / 'tests' / 'driver.py')
+TINY = f'--config={ROOT}/tests/tiny_ocr.py'
+SMOKE = '--config=configs/simclr_ocr.py:smoke'
+STAGES = tuple(tiny_ocr.STEPS)
+
+# Runs each list of flags read from stdin as `python -m ssljax.main` would, in a
+# fork of a process that has imported all but `main`: an import takes seconds.
+FORKS = """
+import json, os, runpy, sys, tempfile
+sys.path.insert(0, os.getcwd())
+from ssljax import results, train
+found = []
+for flags in json.load(sys.stdin):
+  with tempfile.TemporaryFile('w+') as file:
+    child = os.fork()
+    if not child:
+      os.dup2(file.fileno(), 1)
+      os.dup2(file.fileno(), 2)
+      sys.argv = ['ssljax.main', *flags]
+      # alter_sys: --help shows the docstring of what runs.
+      runpy.run_module('ssljax.main', run_name='__main__', alter_sys=True)
+      sys.exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    file.seek(0)
+    found.append((code, file.read()))
+print(json.dumps(found))
+"""
+
+
+def _start(*command, **options):
+  environment = os.environ | {
+    # Tests run on one device, and a stage compiles three times faster. What
+    # the runs of a module share of compiled code, they read from data_dir.
+    'XLA_FLAGS': '--xla_backend_optimization_level=0 '
+    '--xla_llvm_disable_expensive_passes=true',
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+  return subprocess.run(
+    [sys.executable, *command],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    **options,
+  )
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  return tmp_path_factory.mktemp('data')
+
+
+def _flags(workdir, data_dir):
+  return TINY, f'--workdir={workdir}', f'--data_dir={data_dir}'
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory, data_dir):
+  """(workdir, process, record) of a run from start to end."""
+  workdir = tmp_path_factory.mktemp('undisturbed') / 'run'
+  record = workdir.parent / 'record.json'
+  wanted = json.dumps({'record': str(record)})
+  done = _start(DRIVER, wanted, *_flags(workdir, data_dir))
+  assert done.returncode == 0, done.stderr
+  return workdir, done, json.loads(record.read_text())
+
+
+@pytest.fixture(scope='module')
+def interrupted(tmp_path_factory, data_dir, undisturbed):
+  """The same run, stopped four times; its workdir and the four processes.
+
+  After `undisturbed`, whose compiled code it uses.
+  """
+  workdir = tmp_path_factory.mktemp('interrupted') / 'run'
+  stops = (
+    ('pretrain', 0, 'SIGTERM'),
+    ('pretrain', 5, 'SIGKILL'),
+    ('finetune', 5, 'SIGKILL'),
+    ('supervised', 5, 'SIGTERM'),
+  )
+  found = []
+  for stage, step, name in stops:
+    wanted = json.dumps({'stage': stage, 'step': step, 'signal': name})
+    done = _start(DRIVER, wanted, *_flags(workdir, data_dir))
+    found.append((done, _saved(workdir)))
+  last = _start('-m', 'ssljax.main', *_flags(workdir, data_dir))
+  assert last.returncode == 0, last.stderr
+  return workdir, found
+
+
+def _saved(workdir):
+  """Stage -> its newest complete checkpoint."""
+  return {
+    stage: max(
+      (
+        int(step.name)
+        for step in (workdir / stage / 'checkpoints').glob('*')
+        if step.name.isdigit()
+      ),
+      default=None,
+    )
+    for stage in STAGES
+    if (workdir / stage).exists()
+  }
+
+
+def _lines(workdir, stage):
+  text = (workdir / stage / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_run_leaves_all_that_it_promises(undisturbed):
+  workdir, done, _ = undisturbed
+  results = json.loads((workdir / 'results.json').read_text())
+  (rows,) = [each['rows'] for each in results.values()]
+  assert list(rows) == ['SimCLR + head', 'SimCLR + finetune', 'supervised']
+  for row in rows.values():
+    assert row['labels'] == 32
+    assert set(row['figures']) >= {'all', 'arcs', 'colors'}
+    every = row['figures']['all']
+    assert every['count'] == 16
+    for name in ('edit_distance_accuracy', 'exact_match'):
+      assert every[name]['low'] <= every[name]['value'] <= every[name]['high']
+  (differences,) = [each['differences'] for each in results.values()]
+  assert list(differences) == ['SimCLR + finetune - supervised']
+
+  config = json.loads((workdir / 'config.json').read_text())
+  assert config == json.loads(json.dumps(tiny_ocr.get_config().to_dict()))
+  table = (workdir / 'results.md').read_text()
+  # The results alone are on stdout, and end in where to find them.
+  assert done.stdout.startswith(table)
+  assert done.stdout.endswith(f'Trained run: {workdir}\n')
+  for stage in STAGES:
+    lines = _lines(workdir, stage)
+    steps = tiny_ocr.STEPS[stage]
+    assert [line['step'] for line in lines] == list(range(1, steps + 1))
+    assert all(np.isfinite(line['loss']) for line in lines)
+    events = list((workdir / stage / 'tensorboard').glob('events*'))
+    assert events and all(file.stat().st_size > 100 for file in events)
+    saved = read(workdir / stage / 'checkpoints')
+    assert saved.step == saved.state['step'] == steps
+    assert saved.metadata['config'] == config
+    assert saved.metadata['stage'] == stage
+
+
+def test_pretraining_tells_how_it_goes(undisturbed):
+  line = _lines(undisturbed[0], 'pretrain')[-1]
+  assert {'loss', 'retrieval', 'retrieval_chance', 'gradient_norm'} <= set(line)
+
+
+def test_parts_are_taken_and_frozen_ones_stay(undisturbed):
+  workdir, _, _ = undisturbed
+  encoders = {
+    stage: read(workdir / stage / 'checkpoints', 'params').state['params'][
+      'encoder'
+    ]
+    for stage in ('pretrain', 'head', 'finetune')
+  }
+
+  def equal(a, b):
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+  assert equal(encoders['pretrain'], encoders['head'])
+  assert not equal(encoders['head'], encoders['finetune'])
+
+
+def test_one_compilation_a_stage_and_a_donated_state(undisturbed):
+  _, _, record = undisturbed
+  assert list(record) == list(STAGES)
+  for name, seen in record.items():
+    assert seen['traces'] == seen['compilations'] == 1, name
+    assert len(seen['donated']) == tiny_ocr.STEPS[name]
+    # After a save, here every second step, Orbax may still read the memory of
+    # the state on CPU, and the runtime then refuses to give it away.
+    assert all(seen['donated'][1::2]), name
+
+
+def test_a_finished_run_returns_at_once(undisturbed, data_dir, monkeypatch):
+  workdir, done, _ = undisturbed
+
+  def train_nothing(*args, **options):
+    raise AssertionError('a finished stage ran again')
+
+  monkeypatch.setattr(train, 'fit', train_nothing)
+  monkeypatch.setattr(train, 'plan', train_nothing)
+  before = {
+    file: file.stat().st_mtime_ns
+    for stage in STAGES
+    for file in (workdir / stage).rglob('*')
+  }
+  table = main.run(
+    tiny_ocr.get_config(), workdir, str(data_dir), lambda: False
+  )
+  assert done.stdout.startswith(table)
+  assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def test_killed_and_resumed_is_bit_equal(undisturbed, interrupted):
+  """SIGKILL in pretraining and in finetuning, SIGTERM in compilation and in
+  supervised training: nothing of it is seen in the end."""
+  (undisturbed, _, _), (interrupted, found) = undisturbed, interrupted
+  killed = [done.returncode for done, _ in found[1:3]]
+  assert killed == [-9, -9]
+  # In the middle of an epoch and past the newest checkpoint, so that steps
+  # were lost and run again.
+  assert found[1][1]['pretrain'] in (2, 4)
+  assert found[2][1]['pretrain'] == tiny_ocr.STEPS['pretrain']
+  assert found[2][1]['finetune'] in (2, 4)
+  for stage in STAGES:
+    a = read(undisturbed / stage / 'checkpoints')
+    b = read(interrupted / stage / 'checkpoints')
+    assert a.step == b.step
+    assert set(a.state) == {
+      'step', 'key', 'params', 'method_state', 'opt_state'
+    }
+    jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
+    # And what it tells: each step once, with the same figures.
+    for one, other in zip(
+      _lines(undisturbed, stage), _lines(interrupted, stage), strict=True
+    ):
+      assert one | {'seconds': 0} == other | {'seconds': 0}
+    for file in ('stage.json', 'predictions.csv'):
+      if (undisturbed / stage / file).exists():
+        one, other = (run / stage / file for run in (undisturbed, interrupted))
+        assert one.read_text() == other.read_text()
+  one, other = (run / 'results.json' for run in (undisturbed, interrupted))
+  assert one.read_text() == other.read_text()
+
+
+@pytest.mark.parametrize(
+  ('place', 'stage', 'step'), [(0, 'pretrain', 1), (3, 'supervised', 5)]
+)
+def test_a_signal_saves_and_says_so(interrupted, place, stage, step):
+  """In the middle of compilation, and between two checkpoints."""
+  done, saved = interrupted[1][place]
+  assert done.returncode == 1
+  assert 'Stopping: saving the state' in done.stderr
+  assert done.stderr.endswith(
+    'Stopped, and saved; the same command goes on from here.\n'
+  )
+  assert 'Traceback' not in done.stderr
+  assert saved[stage] == step
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path, data_dir):
+  done = _start(
+    '-m',
+    'ssljax.main',
+    *_flags(tmp_path / 'run', data_dir),
+    "--config.recipe=('supervised',)",
+    '--config.supervised.optimizer.learning_rate=1e30',
+    '--config.supervised.optimizer.decay=constant',
+    '--config.supervised.optimizer.warmup_share=0.25',
+    '--config.checkpoint_every=1',
+  )
+  assert done.returncode == 1
+  assert 'Traceback' not in done.stderr
+  message = done.stderr.splitlines()[-1]
+  assert "Stage 'supervised': found" in message
+  assert 'loss not finite at step' in message
+  assert '--config.supervised.optimizer.learning_rate' in message
+  saved = read(tmp_path / 'run' / 'supervised' / 'checkpoints')
+  assert saved.step >= 1
+  assert f'at step {saved.step + 1};' in message
+  for leaf in jax.tree.leaves(saved.state):
+    assert np.isfinite(leaf).all()
+
+
+# Flags and what the message must hold: found, expected, remedy.
+MISTAKES = {
+  'stage of an override': (
+    (SMOKE, '--config.pretrian.epochs=3'),
+    ("'pretrian'", "Did you mean 'pretrain'?"),
+  ),
+  'key of an override': (
+    (SMOKE, '--config.pretrain.epoch=3'),
+    ("config.pretrain has no 'epoch'", "Did you mean 'epochs'?"),
+  ),
+  'key of a value': ((SMOKE, '--config.seed.x=3'), ("config.seed has no 'x'",)),
+  'scale': (
+    ('--config=configs/simclr_ocr.py:labtop',),
+    ("Found 'labtop'", 'smoke, laptop, article', "Did you mean 'laptop'?"),
+  ),
+  'flag': ((SMOKE, '--workdri=x'), ("'workdri'", 'Did you mean: workdir')),
+  'no config': ((), ('Found no --config', '--config=configs/simclr_ocr.py')),
+  'no such config': (
+    ('--config', 'nowhere.py:smoke'),
+    ("no file 'nowhere.py'", '--config=configs/simclr_ocr.py'),
+  ),
+  'wrong type': (
+    (SMOKE, '--config.pretrain.epochs=abc'),
+    ('--config.pretrain.epochs=abc', 'int', 'expected a value such as 0'),
+  ),
+  'no flag': ((SMOKE, 'pretrain'), ("Found 'pretrain'", 'flags only')),
+  'stage of the recipe': (
+    (TINY, "--config.recipe=('pretrain','fintune')"),
+    ("stage 'fintune'", "Did you mean 'finetune'?"),
+  ),
+  'no stage': (
+    (TINY, "--config.recipe=('data',)"),
+    ("stage 'data'", 'expected one of finetune, head, pretrain, supervised'),
+  ),
+  'method': (
+    (TINY, '--config.pretrain.method.name=simclear'),
+    ("method 'simclear'", "Did you mean 'simclr'?"),
+  ),
+  'layout': (
+    (TINY, "--config.data.layouts=('arcs','colours')"),
+    ("layout 'colours'", 'colors'),
+  ),
+  'charset': (
+    (TINY, '--config.data.charset=digit'),
+    ("charset 'digit'", 'one of digits', "Did you mean 'digits'?"),
+  ),
+  'batch': (
+    (TINY, '--config.pretrain.batch_size=65'),
+    ('batch size of 65', '64 examples', 'Lower the batch size'),
+  ),
+  'too few examples': (
+    (TINY, "--config.recipe=('head',)", '--config.head.data.count=33'),
+    ('Found 32 examples', 'expected at least 33', 'Ask for fewer'),
+  ),
+  'no step': (
+    (TINY, '--config.pretrain.epochs=-1'),
+    ('-1 epochs of 64 examples', 'set epochs or steps'),
+  ),
+  'negative steps': (
+    (TINY, '--config.pretrain.steps=-1'),
+    ('Found -1 steps', 'expected 0 or more'),
+  ),
+  'frames': (
+    (
+      TINY,
+      "--config.recipe=('supervised',)",
+      '--config.encoder.strides=((2,4),(2,4))',
+    ),
+    ('Found label', 'frames', 'width 96 gives 6', 'wider images'),
+  ),
+  'length of a label': (
+    (TINY, "--config.recipe=('supervised',)", '--config.data.max_length=5'),
+    ('has 6 characters, expected at most 5', 'allow longer ones'),
+  ),
+}
+
+
+@pytest.fixture(scope='module')
+def mistakes(tmp_path_factory, data_dir, undisturbed):
+  """What `main` says to each of MISTAKES, --help and other workdirs."""
+  folder = tmp_path_factory.mktemp('mistakes')
+  strange = folder / 'strange'
+  strange.mkdir()
+  (strange / 'thesis.tex').write_text('')
+  flags = {
+    name: (*given, f'--workdir={folder}/{place}', f'--data_dir={data_dir}')
+    for place, (name, (given, _)) in enumerate(MISTAKES.items())
+  }
+  flags['other run'] = (
+    *_flags(undisturbed[0], data_dir), '--config.pretrain.steps=13'
+  )
+  flags['strange folder'] = _flags(strange, data_dir)
+  flags['help'] = ('--help',)
+  done = _start('-c', FORKS, input=json.dumps(list(flags.values())))
+  assert done.returncode == 0, done.stderr
+  return dict(zip(flags, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize('name', MISTAKES)
+def test_a_mistake_is_told_without_a_traceback(mistakes, name):
+  code, output = mistakes[name]
+  assert code == 1
+  assert 'Traceback' not in output
+  for part in MISTAKES[name][1]:
+    assert part in output
+
+
+def test_a_workdir_of_another_config_is_refused(mistakes, undisturbed):
+  code, output = mistakes['other run']
+  assert code == 1
+  assert 'Traceback' not in output
+  assert f'{undisturbed[0]} belongs to a run of another config' in output
+  assert 'config.pretrain.steps: 12 there, 13 here' in output
+  assert 'Choose another --workdir' in output
+  code, output = mistakes['strange folder']
+  assert code == 1
+  assert 'Traceback' not in output
+  assert 'Found files but no config.json' in output
+
+
+def test_help_explains_itself(mistakes):
+  code, output = mistakes['help']
+  assert code in (0, 1)  # absl's own is 1
+  assert 'Traceback' not in output
+  for part in (
+    '--config', '--workdir', '--data_dir', '--config.pretrain.epochs=3',
+    'configs/simclr_ocr.py:smoke', 'goes on from where it was',
+  ):
+    assert part in output
+
+
+def test_a_torn_first_write_does_not_bar_the_folder(tmp_path):
+  """Killed while config.json was being written: only its temporary is there."""
+  (tmp_path / 'config.json.123.tmp').write_text('{"scale')
+  main.claim(tmp_path, tiny_ocr.get_config())
+  assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+  """Only what a person can put right is told in a line."""
+  program = (
+    'import sys; sys.path.insert(0, "")\n'
+    'from ssljax.data import text_images\n'
+    'def prepare(**options): raise ValueError("a bug")\n'
+    'text_images.prepare = prepare\n'
+    'import runpy; runpy.run_module("ssljax.main", run_name="__main__")'
+  )
+  done = _start('-c', program, *_flags(tmp_path / 'run', tmp_path))
+  assert done.returncode == 1
+  assert 'Traceback' in done.stderr
+  assert done.stderr.rstrip().endswith('ValueError: a bug')

@@ -1,0 +1,206 @@
+"""The tables, from hand-made predictions whose figures are known."""
+
+import csv
+import dataclasses
+
+import ml_collections
+import numpy as np
+import pytest
+
+from ssljax import results
+from ssljax.log import write_json
+
+LABELS = ('1111', '2222', '3333', '4444')
+LAYOUTS = ('arcs', 'arcs', 'hollow', 'colors')
+
+
+@dataclasses.dataclass
+class Run:
+  """A finished run, of which only what the tables read is written."""
+
+  workdir: object
+  stages: dict = dataclasses.field(default_factory=dict)
+
+  def add(self, name, guesses, *, fit=1.0, flops=1e12, take=None, **other):
+    folder = self.workdir / name
+    folder.mkdir()
+    self.stages[name] = {'take': take or {}}
+    with (folder / 'predictions.csv').open('w', newline='') as file:
+      rows = csv.writer(file)
+      rows.writerow(('layout', 'label', 'prediction'))
+      rows.writerows(zip(LAYOUTS, LABELS, guesses, strict=True))
+    summary = {
+      'labels': 500,
+      'learning_rate': 1e-3,
+      'flops': flops,
+      'fit': {'edit_distance_accuracy': fit},
+      'validation': {'edit_distance_accuracy': fit},
+    }
+    write_json(folder / 'stage.json', summary | other)
+
+  def results(self, rows, **config):
+    config = {'differences': (), 'labelled_layouts': {}} | config
+    config = ml_collections.ConfigDict(
+      {**self.stages, 'rows': tuple(rows), **config}
+    )
+    return results.results(config, self.workdir)
+
+
+@pytest.fixture
+def run(tmp_path):
+  return Run(tmp_path)
+
+
+RIGHT = LABELS
+HALF = ('11', '22', '33', '44')  # an edit-distance accuracy of 0.5 everywhere
+FIRST = ('1111', '', '', '')
+
+
+def _value(found, group='all', figure='edit_distance_accuracy'):
+  return found['figures'][group][figure]['value']
+
+
+def test_figures_of_a_row(run):
+  run.add('a', ('1111', '222', '33', '55555'))
+  found = run.results([('few', 'A', ('a',))])
+  row = found['few']['rows']['A']
+  # 1, 3/4, 2/4 and 1 - 5/4: the mean of samples, which may be negative.
+  assert _value(row) == pytest.approx((1 + 0.75 + 0.5 - 0.25) / 4)
+  assert _value(row, figure='exact_match') == 0.25
+  # Σd / Σlen, not a mean of rates.
+  assert _value(row, figure='character_error_rate') == (0 + 1 + 2 + 5) / 16
+  assert _value(row, 'arcs') == 0.875
+  assert _value(row, 'hollow') == 0.5
+  assert _value(row, 'colors') == -0.25
+  assert [row['figures'][g]['count'] for g in ('all', 'arcs', 'hollow')] == [
+    4, 2, 1
+  ]  # fmt: skip
+  assert row['labels'] == 500
+
+
+def test_layouts_with_and_without_labels(run):
+  run.add('a', ('1111', '222', '33', '55555'))
+  found = run.results(
+    [('part', 'A', ('a',)), ('every', 'A', ('a',))],
+    labelled_layouts={'part': ('arcs', 'colors')},
+  )
+  row = found['part']['rows']['A']
+  assert list(row['figures']) == [
+    'all', 'labelled layouts', 'unlabelled layouts', 'arcs', 'colors', 'hollow'
+  ]  # fmt: skip
+  assert _value(row, 'labelled layouts') == pytest.approx(1.5 / 3)
+  assert row['figures']['labelled layouts']['count'] == 3
+  assert _value(row, 'unlabelled layouts') == 0.5
+  assert row['figures']['unlabelled layouts']['count'] == 1
+  # Only the label set that is named has these groups.
+  assert 'labelled layouts' not in found['every']['rows']['A']['figures']
+
+
+def test_a_difference_is_paired_image_by_image(run):
+  # Of very uneven difficulty, but everywhere a is 0.25 above b: paired, the
+  # interval is a point; as two intervals it would be as wide as the values.
+  run.add('a', ('1111', '2222', '3', '4'))
+  run.add('b', ('111', '222', '', ''))
+  run.add('c', ('1111', '22', '3333', ''))
+  found = run.results(
+    [('few', name.upper(), (name,)) for name in 'abc'],
+    differences=(('A', 'B'), ('A', 'C'), ('A', 'elsewhere')),
+  )['few']['differences']
+  assert list(found) == ['A - B', 'A - C']
+  every = found['A - B']['all']
+  assert every['value'] == every['low'] == every['high'] == 0.25
+  # 0, +0.5, -0.75, +0.25
+  every = found['A - C']['all']
+  assert every['value'] == pytest.approx(0.0)
+  assert -0.75 <= every['low'] < 0 < every['high'] <= 0.5
+  assert found['A - C']['arcs']['value'] == 0.25
+  assert found['A - C']['hollow']['value'] == -0.75
+
+
+def test_seeds_are_averaged_and_stand_beside_it(run):
+  run.add('a0', RIGHT, flops=1e12)
+  run.add('a1', HALF, fit=0.95, flops=3e12)
+  run.add('b0', HALF)
+  run.add('b1', HALF)
+  found = run.results(
+    [('few', 'A', ('a0', 'a1')), ('few', 'B', ('b0', 'b1'))],
+    differences=(('A', 'B'),),
+  )
+  row = found['few']['rows']['A']
+  every = row['figures']['all']['edit_distance_accuracy']
+  assert every['value'] == 0.75
+  assert every['by_seed'] == [1.0, 0.5]
+  # The interval is over images, which do not differ here.
+  assert every['low'] == every['high'] == 0.75
+  assert row['fit'] == [1.0, 0.95]
+  assert row['flops'] == 2e12  # of one seed
+  difference = found['few']['differences']['A - B']['all']
+  assert difference['by_seed'] == [0.5, 0.0]
+  text = results.render(found)
+  assert f'± {np.std([1.0, 0.5], ddof=1):.3f}' in text
+
+
+@pytest.mark.parametrize(('fit', 'fitted'), [(0.9, True), (0.899, False)])
+def test_a_row_that_did_not_fit_says_so(run, fit, fitted):
+  run.add('a', RIGHT, fit=1.0)
+  run.add('b', RIGHT, fit=fit)
+  found = run.results([('few', 'A', ('a', 'b')), ('few', 'B', ('a',))])
+  rows = found['few']['rows']
+  assert rows['A']['fitted'] is fitted  # one seed that did not is enough
+  assert rows['B']['fitted'] is True
+  shown = {}
+  for line in results.render(found).splitlines():
+    if line.startswith('| '):  # of the first table, which has the fit
+      shown.setdefault(line.split('|')[1].strip(), line)
+  assert ('did not fit' in shown['A']) is not fitted
+  assert 'did not fit' not in shown['B']
+
+
+def test_a_row_costs_what_its_stages_cost_together(run):
+  run.add('pretrain', RIGHT, flops=5e12)
+  run.add('head', RIGHT, flops=2e12, take={'encoder': 'pretrain'})
+  run.add(
+    'finetune', RIGHT, flops=1e12, take={'encoder': 'head', 'head': 'head'}
+  )
+  run.add('supervised', RIGHT, flops=3e12)
+  found = run.results(
+    [
+      ('few', name, (name,)) for name in ('head', 'finetune', 'supervised')
+    ]
+  )
+  costs = {name: row['flops'] for name, row in found['few']['rows'].items()}
+  # `head` is taken twice by finetune, and paid once.
+  assert costs == {'head': 7e12, 'finetune': 8e12, 'supervised': 3e12}
+  assert '8.0' in results.render(found)
+
+
+def test_the_best_of_several_is_chosen_on_validation(run):
+  """Not on the test images, where the other one is better."""
+  run.add('slow', RIGHT, validation={'edit_distance_accuracy': 0.7})
+  run.add('fast', HALF, validation={'edit_distance_accuracy': 0.8})
+  run.add('again', HALF, validation={'edit_distance_accuracy': 0.8})
+  stages = ('slow', 'fast', 'again')
+  assert results.best_on_validation(run.workdir, stages) == 'fast'
+  found = run.results([('few', 'A', (stages, 'slow'))])
+  every = found['few']['rows']['A']['figures']['all']
+  assert every['edit_distance_accuracy']['by_seed'] == [0.5, 1.0]
+
+
+def test_the_page_names_every_row_group_and_difference(run):
+  run.add('a', RIGHT)
+  run.add('b', HALF)
+  text = results.render(
+    run.results(
+      [('few', 'A', ('a',)), ('few', 'B', ('b',)), ('more', 'A', ('a',))],
+      differences=(('A', 'B'),),
+      labelled_layouts={'few': ('arcs',)},
+    )
+  )
+  few, more = text.split('### more')
+  assert few.startswith('### few\n')
+  assert '4 test images' in few
+  assert 'A - B, all layouts: 0.500 [0.500, 0.500]' in few
+  assert '*A - B*' in few and '*A - B*' not in more
+  assert 'unlabelled layouts' in few and 'unlabelled layouts' not in more
+  # One seed has no deviation.
+  assert '±' not in text
