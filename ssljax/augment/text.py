@@ -165,7 +165,9 @@ def text_views(
     source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
     blurred = draw(0, 1) < blur_probability
     sigma = 0.35 + blurred * draw(0, blur)
-    columns = source_x((jnp.arange(width // stride) + 0.5) * stride)
+    # Rounded up, as the encoder's convolutions pad: 'SAME'.
+    frames = -(-width // stride)
+    columns = source_x((jnp.arange(frames) + 0.5) * stride)
     return (
       _resampling(source_y, height, sigma),
       _resampling(source_x(jnp.arange(width) + 0.5), width, sigma),

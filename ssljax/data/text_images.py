@@ -12,6 +12,7 @@ import io
 import json
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -140,7 +141,12 @@ class TextImages(tfds.core.ShardBasedBuilder):
       render_lib.render_chunk, self._tasks(), processes=processes
     )
     bar = tqdm.tqdm(
-      total=total, desc='rendering', unit=' images', disable=not self.progress
+      total=total,
+      desc='rendering',
+      unit=' images',
+      disable=not self.progress,
+      # A file or a CI log gets few lines instead of a bar that moves.
+      mininterval=0.1 if sys.stderr.isatty() else 10,
     )
     # Shards are written one after another in the order of the tasks, so one
     # stream of chunks, and one set of workers, serves all of them.

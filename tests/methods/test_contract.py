@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -29,6 +28,14 @@ STEPS, ROWS, DEVICES = 3, 16, 8
 HEIGHT, WIDTH, STRIDE = 16, 32, 4
 AXIS = 'devices'
 NAMES = tuple(module.name for module in pkgutil.iter_modules(methods.__path__))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def quick_compilation():
+  """A third of the time; these programs run for milliseconds."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
 
 
 class Case(NamedTuple):
@@ -54,7 +61,9 @@ class Case(NamedTuple):
 
 
 def _encoder():
-  return SequenceEncoder(channels=(8, 8), width=16, layers=1, heads=2)
+  # What a method owes its encoder does not depend on the encoder's depth, and
+  # a transformer block is a third of what there is to compile.
+  return SequenceEncoder(channels=(8, 8), width=16, layers=0, heads=2)
 
 
 def _simclr(axis_name, *, batch_norm=True, pool=None, **options):
@@ -158,6 +167,17 @@ def _copy(tree):
   return jax.tree.map(copy, tree)
 
 
+@functools.cache
+def _created(name):
+  create = _create(CASES[name].build(None), optax.sgd(0.5), _batch())
+  return jax.device_get(jax.jit(create)())
+
+
+def _start(name):
+  """The first state of every run: host arrays, and a key that can be lost."""
+  return _created(name)._replace(key=jax.random.key(1))
+
+
 class Run(NamedTuple):
   """Three steps of SGD, and what was seen on the way."""
 
@@ -186,14 +206,16 @@ def _run(name, mapping, devices):
     devices=jax.devices()[:devices],
     axis_name=AXIS,
   )
-  state = jax.jit(_create(method, optimizer, _batch()))()
+  state = _start(name)
   states, metrics, donated = [_copy(state)], [], []
   for seed in range(STEPS):
     before = state
     state, found = step(state, _batch(seed))
     states.append(_copy(state))
     metrics.append(_copy(found))
-    donated.append(all(x.is_deleted() for x in jax.tree.leaves(before)))
+    # What comes from the host is not the caller's to lose.
+    if seed:
+      donated.append(all(x.is_deleted() for x in jax.tree.leaves(before)))
   return Run(state, states, metrics, len(traces), donated)
 
 
@@ -260,8 +282,7 @@ def test_the_state_keeps_its_tree(name):
 def test_one_trace_in_three_steps_and_a_donated_state(name, mapping, devices):
   run = _run(name, mapping, devices)
   assert run.traces == 1
-  # The first state may have to move to where the step runs.
-  assert all(run.donated[1:])
+  assert run.donated == [True] * (STEPS - 1)
 
 
 @every_case
@@ -277,6 +298,11 @@ def test_a_checkpoint_is_the_state(name, tmp_path):
   chex.assert_trees_all_equal(_copy(restored), run.states[-1])
 
 
+def _adamw_state(name, optimizer):
+  state = _start(name)
+  return state._replace(opt_state=jax.jit(optimizer.init)(state.params))
+
+
 @first_cases
 def test_progress(name):
   """On one small batch, by the figure that the method's case names."""
@@ -290,7 +316,7 @@ def test_progress(name):
     mapping='jit',
   )
   batch = _batch()
-  state = jax.jit(_create(method, optimizer, batch))()
+  state = _adamw_state(name, optimizer)
   figures = []
   figure, change = case.progress
   for _ in range(case.steps):
@@ -318,8 +344,9 @@ def test_encode_and_predict_are_deterministic_and_change_nothing(name):
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(call(images), found)
     # Inference mode: an image's features are its own, whoever stands beside.
-    alone = call(images[:3])
-    np.testing.assert_allclose(alone, found[:3], rtol=1e-4, atol=1e-5)
+    others = images.copy()
+    others[3:] = 255 - others[3:]
+    np.testing.assert_allclose(call(others)[:3], found[:3], atol=1e-5)
     chex.assert_trees_all_equal(_copy(state), run.states[-1])
 
 
@@ -341,7 +368,7 @@ def test_frozen_parts_stay_bit_identical_under_decay(name):
     functools.partial(core.train_step, method=method, optimizer=optimizer),
     mapping='jit',
   )
-  state = jax.jit(_create(method, optimizer, _batch()))()
+  state = _adamw_state(name, optimizer)
   before = _copy(state)
   for seed in range(STEPS):
     state, _ = step(state, _batch(seed))
@@ -359,23 +386,29 @@ def test_frozen_parts_stay_bit_identical_under_decay(name):
 
 def test_unreadable_labels_are_left_out():
   """Rule 25: the loss is the mean over the others, whatever they are."""
-  batch = _batch()
-  readable = np.setdiff1d(np.arange(ROWS), [0, 1, 5])
   # Without views an example's loss does not depend on its place.
   method = recognize(_encoder(), CtcHead(classes=5, hidden=16))
-  params, method_state = jax.jit(method.init)(jax.random.key(0), batch)
+  batch = _batch()
+  start = _start('recognize')
 
   @jax.jit
   def loss(batch):
-    arguments = (method_state, batch, jax.random.key(0), jnp.int32(0))
-    return jax.value_and_grad(method.loss, has_aux=True)(params, *arguments)
+    arguments = (start.method_state, batch, jax.random.key(0), 0)
+    return jax.value_and_grad(method.loss, has_aux=True)(
+      start.params, *arguments
+    )
 
-  (found, (_, metrics)), grads = loss(batch)
-  (expected, (_, others)), same = loss({k: v[readable] for k, v in batch.items()})
+  # Two that can be read beside two that cannot, and the first two twice.
+  mixed, readable = (
+    loss({name: values[rows] for name, values in batch.items()})
+    for rows in (np.array([2, 3, 0, 1]), np.array([2, 3, 2, 3]))
+  )
+  (found, (_, metrics)), grads = mixed
+  (expected, (_, others)), same = readable
   np.testing.assert_allclose(found, expected, rtol=1e-5)
   chex.assert_trees_all_close(grads, same, atol=1e-5)
-  np.testing.assert_allclose(metrics['infeasible'], 3 / ROWS, rtol=1e-6)
-  assert others['infeasible'] == 0
+  np.testing.assert_allclose(metrics['infeasible'], 0.5, atol=1e-6)
+  np.testing.assert_allclose(others['infeasible'], 0, atol=1e-6)
 
 
 def test_batch_norm_keeps_statistics_and_all_devices_share_them():
