@@ -139,12 +139,12 @@ def stages(scale: str) -> dict:
     'views': LABELLED_VIEWS,
     'optimizer': adamw,
   }
-  head, finetune = (100, 1200) if laptop else (4, 8)
+  head, finetune = (300, 500) if laptop else (4, 8)
   return {
     'pretrain': common.stage(
       simclr(),
       split='unlabeled',
-      steps=450 if laptop else 4,
+      steps=800 if laptop else 4,
       batch_size=48,
       optimizer=adamw,
       views=PRETRAIN_VIEWS,

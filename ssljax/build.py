@@ -36,6 +36,17 @@ def encoder(config) -> SequenceEncoder:
   return SequenceEncoder(**options)
 
 
+def preprocessing(config) -> dict:
+  """What an image has to be before `encode` or `predict`; see `plain`."""
+  return {
+    'height': config.data.height,
+    'width': config.data.width,
+    'mode': 'RGB',
+    'dtype': 'uint8',
+    'values': 'x / 127.5 - 1, applied by encode and predict',
+  }
+
+
 def frames(config) -> int:
   """Frames of one image, which bound the length of its text."""
   return -(-config.data.width // encoder(config).stride)

@@ -49,7 +49,12 @@ def run_stage(
   )
   example = next(stage.batches(steps=1))
   key = jax.random.key(config.seed + config[name].seed)
-  metadata = {'config': config.to_dict(), 'stage': name}
+  metadata = {
+    'config': config.to_dict(),
+    'stage': name,
+    'characters': build.charset(config).characters,
+    'preprocessing': build.preprocessing(config),
+  }
   with Checkpoints(directory / 'checkpoints', metadata=metadata) as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, example))
     if state is None:

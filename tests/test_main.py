@@ -206,9 +206,7 @@ def test_a_finished_run_returns_at_once(undisturbed, data_dir, monkeypatch):
     for stage in STAGES
     for file in (workdir / stage).rglob('*')
   }
-  table = main.run(
-    tiny_ocr.get_config(), workdir, str(data_dir), lambda: False
-  )
+  table = main.run(tiny_ocr.get_config(), workdir, str(data_dir), lambda: False)
   assert done.stdout.startswith(table)
   assert before == {file: file.stat().st_mtime_ns for file in before}
 
@@ -229,7 +227,11 @@ def test_killed_and_resumed_is_bit_equal(undisturbed, interrupted):
     b = read(interrupted / stage / 'checkpoints')
     assert a.step == b.step
     assert set(a.state) == {
-      'step', 'key', 'params', 'method_state', 'opt_state'
+      'step',
+      'key',
+      'params',
+      'method_state',
+      'opt_state',
     }
     jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
     # And what it tells: each step once, with the same figures.
@@ -373,7 +375,8 @@ def mistakes(tmp_path_factory, data_dir, undisturbed):
     for place, (name, (given, _)) in enumerate(MISTAKES.items())
   }
   flags['other run'] = (
-    *_flags(undisturbed[0], data_dir), '--config.pretrain.steps=13'
+    *_flags(undisturbed[0], data_dir),
+    '--config.pretrain.steps=13',
   )
   flags['strange folder'] = _flags(strange, data_dir)
   flags['help'] = ('--help',)
@@ -409,8 +412,12 @@ def test_help_explains_itself(mistakes):
   assert code in (0, 1)  # absl's own is 1
   assert 'Traceback' not in output
   for part in (
-    '--config', '--workdir', '--data_dir', '--config.pretrain.epochs=3',
-    'configs/simclr_ocr.py:smoke', 'goes on from where it was',
+    '--config',
+    '--workdir',
+    '--data_dir',
+    '--config.pretrain.epochs=3',
+    'configs/simclr_ocr.py:smoke',
+    'goes on from where it was',
   ):
     assert part in output
 

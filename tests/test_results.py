@@ -164,9 +164,7 @@ def test_a_row_costs_what_its_stages_cost_together(run):
   )
   run.add('supervised', RIGHT, flops=3e12)
   found = run.results(
-    [
-      ('few', name, (name,)) for name in ('head', 'finetune', 'supervised')
-    ]
+    [('few', name, (name,)) for name in ('head', 'finetune', 'supervised')]
   )
   costs = {name: row['flops'] for name, row in found['few']['rows'].items()}
   # `head` is taken twice by finetune, and paid once.

@@ -7,8 +7,8 @@ import ml_collections
 import numpy as np
 import pytest
 import tiny_ocr
-from configs import simclr_ocr
 
+from configs import simclr_ocr
 from ssljax import build, plan, train
 from ssljax.data import sources
 from ssljax.errors import UserError

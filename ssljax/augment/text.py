@@ -145,8 +145,9 @@ def text_views(
     ramp: largest slope of an uneven ground, in values from side to side.
 
   Returns:
-    A function of a key, uint8 images `(batch, height, width, 3)` and int32
-    `(batch,)` index. Each view is a float32 image with values about [-1, 1]
+    A function of a key, uint8 images `(batch, height, width, 3)`, or with one
+    channel for gray, and int32 `(batch,)` index. Each view is a float32 image
+    `(batch, height, width, 3)` with values about [-1, 1]
     and its `columns`, float32 `(batch, ceil(width / stride))`: the source x in
     pixels at the centre of each frame, or -1 where the frame shows no part of
     the source. An image's views depend on the key and on its own index.
@@ -200,12 +201,13 @@ def text_views(
     return 2 * jnp.clip(x, 0, 1) - 1, columns
 
   def views(
-    key, images: UInt8[Array, 'b h w 3'], index: Int[Array, 'b']
+    key, images: UInt8[Array, 'b h w c'], index: Int[Array, 'b']
   ) -> tuple[tuple[Float[Array, 'b h w 3'], Float[Array, 'b t']], ...]:
     def keys(view):
       view_key = jax.random.fold_in(key, view)
       return jax.vmap(jax.random.fold_in, (None, 0))(view_key, index)
 
+    images = jnp.broadcast_to(images, (*images.shape[:3], 3))
     # One map over views and images, so that a view is compiled once.
     made = jax.vmap(jax.vmap(one_view), (0, None))(
       jax.vmap(keys)(jnp.arange(count)), images

@@ -64,8 +64,9 @@ class SequenceEncoder(nn.Module):
     return stride
 
   @nn.compact
-  def __call__(self, images: Float[Array, 'b h w 3']) -> Float[Array, 'b t d']:
-    x = images.astype(self.dtype)
+  def __call__(self, images: Float[Array, 'b h w c']) -> Float[Array, 'b t d']:
+    # Gray is replicated, so that one set of kernels serves both.
+    x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
     for channels, strides in zip(self.channels, self.strides, strict=True):
       x = nn.Conv(
         channels,

@@ -38,7 +38,10 @@ def _agree(size, window, strides, padding, **options):
     (_, y), grads = jax.jit(grad)(inputs, kernel)
     return y, grads
 
-  mine, theirs = outputs(conv_general_dilated), outputs(lax.conv_general_dilated)
+  mine, theirs = (
+    outputs(conv_general_dilated),
+    outputs(lax.conv_general_dilated),
+  )
   for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
     assert a.dtype == b.dtype
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
