@@ -62,8 +62,8 @@ def stage(
     method: name of a file in `ssljax/methods`, and its options.
     optimizer: options of `ssljax.optim.optimizer`, and `warmup_share`.
     batch_size: examples a step, over all devices.
-    epochs: passes over the data.
-    steps: optimizer steps, instead of epochs.
+    epochs: passes over the data; above 0, they go before `steps`.
+    steps: optimizer steps.
     split: of the data set.
     count: only the first so many examples.
     layouts: only examples of these layouts.

@@ -13,21 +13,18 @@ import jax.numpy as jnp
 from ssljax import methods, optim, text
 from ssljax.augment.text import text_views
 from ssljax.core import Method
-from ssljax.errors import UserError, suggest
+from ssljax.errors import check_known
 from ssljax.models import instances
 from ssljax.models.heads import Projector
 from ssljax.models.sequence import CtcHead, SequenceEncoder
 
+INSTANCES = ('frames', 'windows', 'whole', 'identity')
+
 
 def charset(config) -> text.Charset:
   """The characters that the run reads."""
-  name = config.data.charset
-  if name not in text.CHARSETS:
-    raise UserError(
-      f'Found charset {name!r}; expected one of {", ".join(text.CHARSETS)}.'
-      + suggest(name, text.CHARSETS)
-    )
-  return text.CHARSETS[name]
+  check_known('charset', config.data.charset, text.CHARSETS)
+  return text.CHARSETS[config.data.charset]
 
 
 def encoder(config) -> SequenceEncoder:
@@ -61,11 +58,7 @@ def method(config, stage, *, axis_name: str | None = None) -> Method:
   options = stage.method.to_dict()
   name = options.pop('name')
   known = [module.name for module in pkgutil.iter_modules(methods.__path__)]
-  if name not in known:
-    raise UserError(
-      f'Found method {name!r}; expected one of {", ".join(known)}.'
-      + suggest(name, known)
-    )
+  check_known('method', name, known)
   factory = getattr(importlib.import_module(f'ssljax.methods.{name}'), name)
   stride = encoder(config).stride
   parts = {
@@ -79,6 +72,7 @@ def method(config, stage, *, axis_name: str | None = None) -> Method:
   if 'instances' in options:
     chosen = options.pop('instances')
     kind = chosen.pop('name')
+    check_known('instances', kind, INSTANCES)
     if chosen.pop('matched', False):
       chosen['stride'] = stride
     parts['instances'] = getattr(instances, kind)(**chosen)

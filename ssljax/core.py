@@ -165,6 +165,8 @@ def train_step(
   params = optax.apply_updates(state.params, updates)
   step = state.step + 1
   metrics['gradient_norm'] = optax.tree.norm(grads)
+  # A finite gradient can still make an update that is not.
+  metrics['update_norm'] = optax.tree.norm(updates)
   return TrainState(
     step=step,
     key=state.key,

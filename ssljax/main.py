@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from ssljax import build, results, train
 from ssljax.checkpoint import CheckpointError
 from ssljax.data import text_images
-from ssljax.errors import UserError, suggest
+from ssljax.errors import UserError, check_known, suggest
 from ssljax.log import read_json, write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -52,6 +52,9 @@ def parse_flags(argv):
       f'Found no file {source.partition(":")[0]!r}; expected a recipe, as '
       '--config=configs/simclr_ocr.py. See --help.'
     )
+  if source:
+    # Recipes import `configs.common`, wherever the command is typed.
+    sys.path.append(str(pathlib.Path(source).resolve().parents[1]))
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError) as error:
@@ -100,11 +103,7 @@ def check_recipe(config) -> None:
   """Every stage of the recipe is described, and by a method that exists."""
   known = [key for key in config if hasattr(config[key], 'method')]
   for name in config.recipe:
-    if name not in known:
-      raise UserError(
-        f'Found stage {name!r} in config.recipe; expected one of '
-        f'{", ".join(known)}.{suggest(name, known)}'
-      )
+    check_known('stage', name, known)
     # Here rather than when the stage's turn comes, perhaps after hours.
     build.method(config, config[name])
 
@@ -192,6 +191,8 @@ def keep_heap() -> None:
 
 def keep_compiled(data_dir: str) -> None:
   """Reuses compiled steps across stages and restarts."""
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+    return
   folder = pathlib.Path(data_dir).absolute() / 'compiled'
   jax.config.update('jax_compilation_cache_dir', str(folder))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax
 import optax
 
-from ssljax.errors import UserError, suggest
+from ssljax.errors import check_known
 
 
 def schedule(
@@ -19,25 +19,34 @@ def schedule(
     steps: of the whole stage.
     warmup: steps of linear growth from 0.
   """
+  check_known('schedule', name, ('constant', 'cosine'))
   if name == 'cosine':
     return optax.warmup_cosine_decay_schedule(
       0.0 if warmup else peak, peak, warmup, max(steps, warmup + 1)
     )
-  if name == 'constant':
-    ramp = optax.linear_schedule(0.0 if warmup else peak, peak, warmup or 1)
-    return optax.join_schedules([ramp, optax.constant_schedule(peak)], [warmup])
-  raise UserError(
-    f"Found schedule {name!r}; expected 'constant' or 'cosine'."
-    + suggest(name, ('constant', 'cosine'))
-  )
+  ramp = optax.linear_schedule(0.0 if warmup else peak, peak, warmup or 1)
+  return optax.join_schedules([ramp, optax.constant_schedule(peak)], [warmup])
 
 
-def by_part(tree):
-  """Labels every leaf of `params` with its top-level name."""
-  return {
-    name: jax.tree.map(lambda _, name=name: name, part)
-    for name, part in tree.items()
-  }
+def by_part(choices: Mapping[str, optax.GradientTransformation], default):
+  """Applies to each top-level part of `params` its choice, or the default.
+
+  Raises:
+    UserError: a part that `params` lacks, when the state is initialised. It
+      would be frozen in the config, and trained all the same.
+  """
+
+  def labels(tree):
+    for part in choices:
+      check_known('part', part, tree)
+    return {
+      name: jax.tree.map(lambda _, name=name: name, part)
+      if name in choices
+      else jax.tree.map(lambda _: 'other', part)
+      for name, part in tree.items()
+    }
+
+  return optax.partition({**choices, 'other': default}, labels)
 
 
 def optimizer(
@@ -71,6 +80,7 @@ def optimizer(
   Raises:
     UserError: an unknown name; that of a part once it sees `params`.
   """
+  check_known('optimizer', name, ('adamw', 'sgd'))
   rate = schedule(decay, peak=learning_rate, steps=steps, warmup=warmup)
   if name == 'adamw':
     rule = optax.adamw(
@@ -78,43 +88,14 @@ def optimizer(
       weight_decay=weight_decay,
       mask=lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree),
     )
-  elif name == 'sgd':
-    rule = optax.sgd(rate, momentum=momentum or None)
   else:
-    raise UserError(
-      f"Found optimizer {name!r}; expected 'adamw' or 'sgd'."
-      + suggest(name, ('adamw', 'sgd'))
-    )
+    rule = optax.sgd(rate, momentum=momentum or None)
   if clip is not None:
     rule = optax.chain(optax.clip_by_global_norm(clip), rule)
-  factors = dict(rates or {}) | {part: 0.0 for part in freeze}
-  if not factors:
-    return rule
-
-  def label(tree):
-    for part in factors:
-      if part not in tree:  # Frozen in the config, and trained all the same.
-        raise UserError(
-          f'Found {part!r} among the parts to freeze or to rate; expected some '
-          f'of {", ".join(tree)}.' + suggest(part, tree)
-        )
-    return jax.tree.map(
-      lambda part: part if part in factors else 'other', by_part(tree)
-    )
-
-  scales = {part: optax.scale(factor) for part, factor in factors.items()}
-  moved = optax.chain(
-    rule, optax.partition({**scales, 'other': optax.identity()}, label)
-  )
-  if not freeze:
-    return moved
-
-  # Frozen parts get no optimizer state and no share in the clipped norm.
-  def frozen(tree):
-    return jax.tree.map(
-      lambda part: 'frozen' if part in freeze else 'moved', by_part(tree)
-    )
-
-  return optax.partition(
-    {'moved': moved, 'frozen': optax.set_to_zero()}, frozen
-  )
+  if rates:
+    scales = {part: optax.scale(factor) for part, factor in rates.items()}
+    rule = optax.chain(rule, by_part(scales, optax.identity()))
+  if freeze:
+    # Outermost: frozen parts have no state and no share in the clipped norm.
+    rule = by_part({part: optax.set_to_zero() for part in freeze}, rule)
+  return rule

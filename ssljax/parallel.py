@@ -10,7 +10,6 @@ carries gradients back to the device that a row came from. So a loss whose
 is the global gradient: average once, in the train step, and nowhere before.
 """
 
-import difflib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +24,8 @@ from jax.sharding import (
   SingleDeviceSharding,
 )
 from jaxtyping import Array, Int, PyTree, Shaped
+
+from ssljax.errors import UserError, check_known
 
 MAPPINGS = ('jit', 'pmap', 'shard_map')
 
@@ -82,15 +83,10 @@ def compile_step(
     the devices; across processes each passes the rows of its own devices.
 
   Raises:
-    ValueError: here for an unknown mapping or for several devices under
+    UserError: here for an unknown mapping or for several devices under
       'jit'; on call for a batch that cannot be split evenly.
   """
-  if mapping not in MAPPINGS:
-    close = difflib.get_close_matches(str(mapping), MAPPINGS, n=1, cutoff=0.4)
-    hint = f' Did you mean {close[0]!r}?' if close else ''
-    raise ValueError(
-      f'Unknown mapping {mapping!r}; expected one of {MAPPINGS}.{hint}'
-    )
+  check_known('mapping', mapping, MAPPINGS)
   if devices is None:
     devices = jax.devices()[: 1 if mapping == 'jit' else None]
   devices = tuple(devices)
@@ -105,7 +101,7 @@ _AUTO = (AxisType.Auto,)
 
 def _compile_jit(step, devices):
   if len(devices) != 1 or jax.process_count() != 1:
-    raise ValueError(
+    raise UserError(
       f"The mapping 'jit' runs on one device of one process, found "
       f'{len(devices)} devices and {jax.process_count()} processes; '
       f"use 'shard_map' for more, or pass one device."
@@ -209,13 +205,13 @@ def _local_rows(batch, devices: int) -> int:
   }
   leading = {shape[0] if shape else None for shape in shapes.values()}
   if len(leading) != 1 or None in leading:
-    raise ValueError(
+    raise UserError(
       f'Every array of a batch needs the same leading size, found {shapes}; '
       f'give each one row per example.'
     )
   (rows,) = leading
   if rows % devices:
-    raise ValueError(
+    raise UserError(
       f'A batch of {rows} cannot be split over {devices} devices; expected a '
       f'multiple of {devices}. Change the batch size (for example to '
       f'{-(-rows // devices) * devices}) or the number of devices.'

@@ -100,7 +100,8 @@ def layout_groups(layouts: np.ndarray, labelled) -> dict[str, np.ndarray]:
   if labelled:
     groups['labelled layouts'] = np.isin(layouts, labelled)
     groups['unlabelled layouts'] = ~groups['labelled layouts']
-  return groups | {name: layouts == name for name in sorted(set(layouts))}
+  groups |= {name: layouts == name for name in sorted(set(layouts))}
+  return {name: part for name, part in groups.items() if part.any()}
 
 
 def interval(values: np.ndarray, sizes: np.ndarray) -> dict:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssljax.data import layouts as layouts_lib
-from ssljax.errors import UserError
+from ssljax.errors import UserError, check_known
 
 # Raise it whenever an image changes for the same arguments: it is part of a
 # data set's name, so prepared data of another version is not read by mistake.
@@ -46,25 +46,18 @@ class Example(NamedTuple):
   extents: np.ndarray
 
 
-def _known(kind: str, found: str, options) -> None:
-  if found not in options:
-    raise UserError(
-      f'Found {kind} {found!r}; expected one of {", ".join(options)}.'
-    )
-
-
 def check_recipe(
   *, seed: int, charset: str, layouts: Sequence[str], height: int, width: int
 ) -> None:
   """UserError where `render` could not draw with these arguments."""
-  _known('charset', charset, CHARSETS)
+  check_known('charset', charset, CHARSETS)
   if not layouts:
     raise UserError(
       'Found no layout; expected at least one of '
       f'{", ".join(layouts_lib.LAYOUTS)}.'
     )
   for layout in layouts:
-    _known('layout', layout, layouts_lib.LAYOUTS)
+    check_known('layout', layout, layouts_lib.LAYOUTS)
   if height < 16 or width < 2 * height:
     raise UserError(
       f'Found an image of height {height} and width {width}; expected a height '
@@ -96,7 +89,7 @@ def render(
   check_recipe(
     seed=seed, charset=charset, layouts=layouts, height=height, width=width
   )
-  _known('split', split, SPLITS)
+  check_known('split', split, SPLITS)
   if not 0 <= index < 2**32:
     raise ValueError(f'Found index {index}; expected 0 <= index < 2**32.')
   rng = np.random.default_rng(

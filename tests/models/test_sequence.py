@@ -67,8 +67,11 @@ def test_patches_times_kernel_is_the_convolution(
 
 @pytest.mark.parametrize(
   'options',
-  [{'rhs_dilation': (2, 1)}, {'lhs_dilation': (2, 2)}]
-  + [{'feature_group_count': 2}],
+  [
+    {'rhs_dilation': (2, 1)},
+    {'lhs_dilation': (2, 2)},
+    {'feature_group_count': 2},
+  ],
 )
 def test_what_the_product_does_not_do_is_left_to_xla(options):
   _agree((8, 12), (3, 3), (1, 1), ((1, 1), (1, 1)), **options)
