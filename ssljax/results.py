@@ -177,8 +177,41 @@ def _shown(figure) -> str:
   return text
 
 
+def _fit(row) -> str:
+  fit = f'{min(row["fit"]):.3f}'
+  return fit if row['fitted'] else f'{fit}, did not fit'
+
+
+def _figures_table(rows) -> str:
+  """The three figures over all layouts, fit and cost of each row."""
+  cells = [
+    (
+      name,
+      *(_shown(row['figures']['all'][figure]) for figure in FIGURES),
+      _fit(row),
+      f'{row["flops"] / 1e12:.1f}',
+    )
+    for name, row in rows.items()
+  ]
+  figures = (figure.replace('_', ' ') for figure in FIGURES)
+  return table(cells, ('row', *figures, 'on its own labels', 'TFLOP'))
+
+
+def _layouts_table(part) -> str:
+  """Edit-distance accuracy by layout, and the paired differences."""
+  groups = list(next(iter(part['rows'].values()))['figures'])
+  cells = [
+    (name, *(_shown(row['figures'][g][FIGURES[0]]) for g in groups))
+    for name, row in part['rows'].items()
+  ] + [
+    (f'*{name}*', *(_shown(each[g]) for g in groups))
+    for name, each in part['differences'].items()
+  ]
+  return table(cells, ('edit distance accuracy', *groups))
+
+
 def render(found: dict) -> str:
-  """The results as markdown: for each label set, rows and differences.
+  """The results as markdown: for each label set, figures and layouts.
 
   Values are means over seeds, brackets the 95 % bootstrap interval over test
   images, ± the standard deviation over seeds.
@@ -186,47 +219,14 @@ def render(found: dict) -> str:
   blocks = []
   for labels, part in found.items():
     first = next(iter(part['rows'].values()))
-    groups = list(first['figures'])
-    rows = []
-    for name, row in part['rows'].items():
-      every = row['figures']['all']
-      fit = f'{min(row["fit"]):.3f}'
-      rows.append(
-        (
-          name,
-          _shown(every['edit_distance_accuracy']),
-          _shown(every['exact_match']),
-          _shown(every['character_error_rate']),
-          fit if row['fitted'] else f'{fit}, did not fit',
-          f'{row["flops"] / 1e12:.1f}',
-        )
-      )
-    headers = (
-      'row',
-      'edit-distance accuracy',
-      'exact match',
-      'character error rate',
-      'on its own labels',
-      'TFLOP',
-    )
     count = first['figures']['all']['count']
-    blocks.append(f'### {labels}\n\n{count} test images.\n')
-    blocks.append(table(rows, headers) + '\n')
-    by_group = [
-      (
-        name,
-        *(
-          _shown(row['figures'][g]['edit_distance_accuracy'])
-          for g in groups[1:]
-        ),
-      )
-      for name, row in part['rows'].items()
-    ] + [
-      (f'*{name}*', *(_shown(each[g]) for g in groups[1:]))
-      for name, each in part['differences'].items()
+    seeds = len(first['fit'])
+    blocks += [
+      f'### {labels}',
+      f'{count} test images; seeds: {seeds}; brackets: 95 % over images'
+      + ('; ±: standard deviation over seeds.' if seeds > 1 else '.'),
+      _figures_table(part['rows']),
+      'Differences are paired, image by image.',
+      _layouts_table(part),
     ]
-    blocks.append('Edit-distance accuracy by layout; differences are paired.\n')
-    blocks.append(table(by_group, ('row', *groups[1:])) + '\n')
-    for name, each in part['differences'].items():
-      blocks.append(f'{name}, all layouts: {_shown(each["all"])}\n')
-  return '\n'.join(blocks)
+  return '\n\n'.join(blocks) + '\n'
