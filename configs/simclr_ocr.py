@@ -43,16 +43,20 @@ ARTICLE_VIEWS = {
   'strokes': 0,
   'inversion': 0.0,
   'ramp': 0.0,
+  'erase': 0.0,
 }
-# Two views may lose a character at the border, a labelled one must not.
+# Two views may lose a character, at the border or under a painted span, and a
+# labelled one must not. The spans hide from each view other parts of the line,
+# so that what stands around an instance does not tell which one it is.
 PRETRAIN_VIEWS = ARTICLE_VIEWS | {
   'shift': 0.12,
   'scale': 0.15,
   'strokes': 2,
   'inversion': 0.5,
   'ramp': 0.4,
+  'erase': 0.35,
 }
-LABELLED_VIEWS = PRETRAIN_VIEWS | {'count': 1, 'shift': 0.05}
+LABELLED_VIEWS = PRETRAIN_VIEWS | {'count': 1, 'shift': 0.05, 'erase': 0.0}
 
 ADAMW = {
   'name': 'adamw',

@@ -7,6 +7,7 @@ results is printed last and stands in `results.json` and `results.md`.
 
 import ctypes
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -63,7 +64,7 @@ def parse_flags(argv):
 
 def config_argument(argv) -> str | None:
   """What the command line gives as --config, in any of its spellings."""
-  for argument, following in zip(argv[1:], [*argv[2:], None], strict=True):
+  for argument, following in itertools.pairwise([*argv[1:], None]):
     name, equals, value = argument.partition('=')
     if name in ('--config', '-config'):
       return value if equals else following

@@ -442,3 +442,9 @@ def test_a_bug_keeps_its_traceback(tmp_path):
   assert done.returncode == 1
   assert 'Traceback' in done.stderr
   assert done.stderr.rstrip().endswith('ValueError: a bug')
+
+
+def test_the_config_argument_in_every_spelling():
+  assert main.config_argument(['main']) is None
+  assert main.config_argument(['main', '--config=a.py:b']) == 'a.py:b'
+  assert main.config_argument(['main', '--config', 'a.py']) == 'a.py'

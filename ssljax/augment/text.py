@@ -95,6 +95,21 @@ def _strokes(
   return image
 
 
+def _erase(
+  draw, image: Float[Array, 'h w 3'], columns: Float[Array, 't'], share: float
+) -> tuple[Float[Array, 'h w 3'], Float[Array, 't']]:
+  """Paints two spans of the line over; their frames show nothing (-1)."""
+  width = image.shape[1]
+  frames = len(columns)
+  for _ in range(2):
+    centre, half = draw(0, width), draw(0, share * width) / 2
+    pixels = jnp.abs(jnp.arange(width) + 0.5 - centre) < half
+    image = jnp.where(pixels[:, None], draw(0, 1, (3,)), image)
+    x = (jnp.arange(frames) + 0.5) * (width / frames)
+    columns = jnp.where(jnp.abs(x - centre) < half, -1.0, columns)
+  return image, columns
+
+
 def _grain(key, shape: tuple[int, int]) -> Float[Array, 'h w']:
   """Unit-variance noise; four bytes of every random word make four pixels."""
   height, width = shape
@@ -123,6 +138,7 @@ def text_views(
   grayscale: float = 0.3,
   inversion: float = 0.0,
   ramp: float = 0.0,
+  erase: float = 0.0,
 ):
   """Builds `views(key, images, index) -> ((images, columns), ...)`.
 
@@ -143,6 +159,8 @@ def text_views(
     grayscale: share of the views turned gray.
     inversion: share of the views turned negative.
     ramp: largest slope of an uneven ground, in values from side to side.
+    erase: largest width of each of two spans painted over, as a share of the
+      width; not for labelled images.
 
   Returns:
     A function of a key, uint8 images `(batch, height, width, 3)`, or with one
@@ -193,6 +211,8 @@ def text_views(
       inversion=inversion,
     )
     x = x @ matrix + offset
+    if erase:
+      x, columns = _erase(draw, x, columns, erase)
     across, down = draw(-ramp, ramp, (2, 3))
     x = x + jnp.linspace(-0.5, 0.5, width)[:, None] * across
     x = x + jnp.linspace(-0.5, 0.5, height)[:, None, None] * down
