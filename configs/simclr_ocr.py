@@ -143,12 +143,12 @@ def stages(scale: str) -> dict:
     'views': LABELLED_VIEWS,
     'optimizer': adamw,
   }
-  head, finetune = (300, 500) if laptop else (4, 8)
+  head, finetune = (250, 650) if laptop else (4, 8)
   return {
     'pretrain': common.stage(
       simclr(),
       split='unlabeled',
-      steps=800 if laptop else 4,
+      steps=1000 if laptop else 4,
       batch_size=48,
       optimizer=adamw,
       views=PRETRAIN_VIEWS,

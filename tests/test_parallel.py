@@ -220,5 +220,5 @@ def test_a_batch_with_rows_that_differ_is_refused(mapping):
 def test_a_misspelt_mapping_is_refused():
   with pytest.raises(ValueError, match=r"'sharded_map'.*mean 'shard_map'"):
     parallel.compile_step(_step, mapping='sharded_map')
-  with pytest.raises(ValueError, match=r"expected one of .*pmap"):
+  with pytest.raises(ValueError, match=r'expected one of .*pmap'):
     parallel.compile_step(_step, mapping='xyz')
