@@ -100,11 +100,12 @@ def network(scale: str) -> dict:
       'heads': 8,
     }
   else:
+    laptop = scale == 'laptop'
     encoder = {
-      'channels': (32, 64),
+      'channels': (32, 64) if laptop else (8, 16),
       'strides': ((2, 2), (2, 2)),
-      'width': 128,
-      'layers': 2,
+      'width': 128 if laptop else 32,
+      'layers': 2 if laptop else 1,
       'heads': 4,
     }
   return {

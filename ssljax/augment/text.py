@@ -96,17 +96,21 @@ def _strokes(
 
 
 def _erase(
-  draw, image: Float[Array, 'h w 3'], columns: Float[Array, 't'], share: float
+  draw,
+  image: Float[Array, 'h w 3'],
+  columns: Float[Array, 't'],
+  *,
+  share: float,
+  stride: int,
 ) -> tuple[Float[Array, 'h w 3'], Float[Array, 't']]:
   """Paints two spans of the line over; their frames show nothing (-1)."""
   width = image.shape[1]
-  frames = len(columns)
+  centres = (jnp.arange(len(columns)) + 0.5) * stride
   for _ in range(2):
-    centre, half = draw(0, width), draw(0, share * width) / 2
-    pixels = jnp.abs(jnp.arange(width) + 0.5 - centre) < half
-    image = jnp.where(pixels[:, None], draw(0, 1, (3,)), image)
-    x = (jnp.arange(frames) + 0.5) * (width / frames)
-    columns = jnp.where(jnp.abs(x - centre) < half, -1.0, columns)
+    middle, half = draw(0, width), draw(0, share * width) / 2
+    painted = jnp.abs(jnp.arange(width) + 0.5 - middle) < half
+    image = jnp.where(painted[:, None], draw(0, 1, (3,)), image)
+    columns = jnp.where(jnp.abs(centres - middle) < half, -1.0, columns)
   return image, columns
 
 
@@ -212,7 +216,7 @@ def text_views(
     )
     x = x @ matrix + offset
     if erase:
-      x, columns = _erase(draw, x, columns, erase)
+      x, columns = _erase(draw, x, columns, share=erase, stride=stride)
     across, down = draw(-ramp, ramp, (2, 3))
     x = x + jnp.linspace(-0.5, 0.5, width)[:, None] * across
     x = x + jnp.linspace(-0.5, 0.5, height)[:, None, None] * down

@@ -25,6 +25,7 @@ PLAIN = {
   'inversion': 0.0,
   'strokes': 0,
   'ramp': 0.0,
+  'erase': 0.0,
 }
 STILL = {'shift': 0.0, 'scale': 0.0, 'jitter': 0.0}
 FULL = simclr_ocr.PRETRAIN_VIEWS
@@ -298,3 +299,22 @@ def test_the_articles_rows_show_the_same_character():
     matched=False,
   )
   assert _disagreement(a, b, clear=0.7) == 0
+
+
+def test_an_erased_span_is_painted_and_shows_nothing():
+  images = np.repeat(_images(1), 16, axis=0)
+  ((plain_view, before),) = _views(0, images, count=1, **PLAIN, **STILL)
+  options = PLAIN | STILL | {'erase': 0.5}
+  ((view, columns),) = _views(0, images, count=1, **options)
+  erased = columns < 0
+  assert 0.1 < erased.mean() < 0.6
+  np.testing.assert_array_equal(columns[~erased], before[~erased])
+  # A painted pixel column has one colour from top to bottom. The centre of a
+  # frame lies between two of them.
+  painted = view.std(axis=1).max(axis=-1) < 1e-6
+  centres = np.arange(WIDTH // STRIDE) * STRIDE + STRIDE // 2
+  left, right = painted[:, centres - 1], painted[:, centres]
+  assert erased[left & right].all()
+  assert not erased[~left & ~right].any()
+  shown = np.broadcast_to(~painted[:, None, :, None], view.shape)
+  np.testing.assert_allclose(view[shown], plain_view[shown], atol=1e-6)
