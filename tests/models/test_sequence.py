@@ -131,30 +131,22 @@ def test_a_frame_looks_where_its_column_says():
   in either view alike.
   """
   encoder = SequenceEncoder(**TINY | {'layers': 0})
-  frames, width = np.arange(4, 12), 64
 
   @jax.jit
   def reach(key):
-    images = jax.random.normal(key, (1, 16, width, 3))
+    images = jax.random.normal(key, (1, 16, 48, 3))
     variables = encoder.init(key, images)
 
-    def summed(images):
-      features = encoder.apply(variables, images)[0, frames]
-      return features @ jnp.arange(16.0)
+    def frame(images):
+      return encoder.apply(variables, images)[0, 6] @ jnp.arange(16.0)
 
-    slopes = jax.jacrev(summed)(images)
-    return jnp.abs(slopes).sum(axis=(1, 2, 4))
+    return jnp.abs(jax.grad(frame)(images)).sum(axis=(0, 1, 3))
 
-  found = []
-  for seed in range(4):
-    # GroupNorm gives every pixel a little weight; the near ones have most.
-    weights = np.asarray(reach(jax.random.key(seed)))
-    weights -= np.quantile(weights, 0.8, axis=1, keepdims=True)
-    weights = np.maximum(weights, 0)
-    centres = weights @ (np.arange(width) + 0.5) / weights.sum(axis=1)
-    found.append(centres - (frames + 0.5) * encoder.stride)
-  assert abs(np.mean(found) - 1.5) < 0.5
-  assert np.std(found) < encoder.stride / 2
+  weights = sum(np.asarray(reach(jax.random.key(seed))) for seed in range(16))
+  # GroupNorm gives every pixel a little weight; the near ones have most.
+  weights = np.maximum(weights - np.quantile(weights, 0.7), 0)
+  centre = weights @ (np.arange(48) + 0.5) / weights.sum()
+  assert abs(centre - 6.5 * encoder.stride - 1.5) < 0.75
 
 
 def test_the_head_of_ctc():
