@@ -18,20 +18,21 @@ optax's default decay of 1e-4, characters of digits and lower case, images of
 Where `laptop` and `smoke` deviate: BatchNorm in the projector, without which
 the loss of a small encoder stays at ln N; AdamW with warm-up and cosine decay
 throughout, for few steps; instances of 2 frames, about half a character;
-views that also shift, invert and draw strokes, which take position and style
-away as shortcuts.
+views that also shift, invert, draw strokes and erase spans, which take
+position, style and context away as shortcuts.
 """
 
 from ml_collections import ConfigDict
 
 from configs import common
 
-# The article's list, frame by frame aligned; noise, blur and jitter raised.
+# The article's list; noise, blur and jitter raised. At half a pixel of jitter no
+# column of one view is further than half an instance from the other's.
 ARTICLE_VIEWS = {
   'count': 2,
   'shift': 0.0,
   'scale': 0.05,
-  'jitter': 1.0,
+  'jitter': 0.5,
   'blur': 1.5,
   'blur_probability': 0.8,
   'noise': 0.1,
@@ -51,6 +52,7 @@ ARTICLE_VIEWS = {
 PRETRAIN_VIEWS = ARTICLE_VIEWS | {
   'shift': 0.12,
   'scale': 0.15,
+  'jitter': 1.0,
   'strokes': 2,
   'inversion': 0.5,
   'ramp': 0.4,
