@@ -26,8 +26,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-# The article's list; noise, blur and jitter raised. At half a pixel of jitter no
-# column of one view is further than half an instance from the other's.
+# The article's list; noise, blur and jitter raised. With half a pixel of jitter
+# no column of one view is further than half an instance from the other's.
 ARTICLE_VIEWS = {
   'count': 2,
   'shift': 0.0,
