@@ -124,6 +124,8 @@ def base(scale: str) -> ConfigDict:
       'scale': scale,
       'seed': 0,
       'mapping': 'shard_map',
+      # Compiling takes most of a smoke run, and its speed matters to nobody.
+      'optimize': scale != 'smoke',
       'log_every': 20,
       'checkpoint_every': 1000 if scale == 'article' else 200,
       'data': common.data(scale),

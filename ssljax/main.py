@@ -238,6 +238,7 @@ def main(argv) -> None:
     'SSLJAX_DATA_DIR', os.path.expanduser('~/.cache/ssljax')
   )
   keep_compiled(data_dir)
+  jax.config.update('jax_disable_most_optimizations', not config.optimize)
   print(f'Run folder: {workdir}', file=sys.stderr)
   stop = Stop()
   try:
