@@ -8,7 +8,10 @@ import difflib
 
 import ml_collections
 
+# The four that a laptop's minutes are enough for.
 LAYOUTS = ('arcs', 'colors', 'textured', 'hollow')
+SEEN_LAYOUTS = (*LAYOUTS, 'overlap', 'warp', 'grid', 'salt', 'spaced')
+UNSEEN_LAYOUTS = ('arched', 'pixel', 'shadow', 'jpeg')
 
 
 def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
@@ -64,11 +67,12 @@ def stage(
     batch_size: examples a step, over all devices.
     epochs: passes over the data; above 0, they go before `steps`.
     steps: optimizer steps.
-    split: of the data set.
+    split: of the data set; 'a+b' for two of them together.
     count: only the first so many examples.
     layouts: only examples of these layouts.
     views: options of `ssljax.augment.text.text_views`.
-    take: part -> earlier stage to take it from.
+    take: part -> where to take it from: an earlier stage, another run's folder
+      (its first stage is meant) or a stage's folder in it.
     freeze: parts that stay as they are.
     seed: added to the run's.
     match_compute: earlier stages whose FLOPs together set the steps.
@@ -101,23 +105,58 @@ def stage(
 
 
 # Seed 0 served development; the tables are read off images of seed 1.
-def data(scale: str, *, seed=1):
-  """The rendered data set of a scale."""
+def data(scale: str, *, seed=1, layouts=LAYOUTS, unseen=0):
+  """The rendered data set of a scale.
+
+  Args:
+    scale: says how many images of which size.
+    seed: the one integer that the images are rebuilt from.
+    layouts: of all splits but the unseen ones.
+    unseen: share of the held-out layouts' images, of `unlabeled` and `test`.
+  """
   sizes = {
     'smoke': (32, 96, 512, 256, 128, 128),
     'laptop': (32, 96, 20_000, 2_000, 1_000, 2_000),
+    'gpu': (60, 160, 200_000, 40_000, 5_000, 20_000),
     'article': (60, 160, 800_000, 40_000, 5_000, 20_000),
   }
   height, width, *counts = sizes[scale]
   names = ('unlabeled', 'train', 'validation', 'test')
+  counts = dict(zip(names, counts, strict=True))
+  if unseen:
+    counts['unlabeled_unseen'] = round(unseen * counts['unlabeled'])
+    counts['test_unseen'] = round(unseen * counts['test'])
   return ml_collections.ConfigDict(
     {
-      'charset': 'alnum36' if scale == 'article' else 'digits',
+      'charset': 'digits' if scale in ('smoke', 'laptop') else 'alnum36',
       'height': height,
       'width': width,
       'max_length': 6,
-      'layouts': LAYOUTS,
+      'layouts': layouts,
+      'unseen_layouts': UNSEEN_LAYOUTS,
       'seed': seed,
-      'counts': dict(zip(names, counts, strict=True)),
+      'counts': counts,
+      'memory': 2**30,
+    }
+  )
+
+
+def own_data(directory: str, charset: str = ''):
+  """A folder of images and, optionally, `labels.csv`.
+
+  Args:
+    directory: the folder.
+    charset: a charset's name or the characters; those of the labels if ''.
+  """
+  return ml_collections.ConfigDict(
+    {
+      'directory': directory,
+      'charset': charset,
+      'height': 32,
+      'width': 96,
+      'max_length': 0,  # the longest label's
+      'holdout': 0.1,  # share of the labelled images that only test
+      'contents': '',  # a digest of the folder, filled in when it is read
+      'memory': 2**30,  # bytes of decoded images to hold
     }
   )

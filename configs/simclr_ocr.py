@@ -7,6 +7,12 @@ Expected at `laptop`: the table in the README.
 
   python -m ssljax.main --config=configs/simclr_ocr.py:laptop
 
+On your own images, with or without a `labels.csv` (columns `file,text`) among
+them, and with an encoder that another run has pretrained:
+
+  python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR
+  python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,take=RUN
+
 `article` keeps the article's figures to the letter: its projector without
 BatchNorm, pools of 5 frames over aligned views, SGD with momentum 0.8 at 3e-4
 and batches of 96 for 10 epochs; AdamW at 3e-4 and batches of 8 for the head
@@ -81,14 +87,15 @@ ARTICLE_SGD = ARTICLE_ADAMW | {
 }
 
 
-def simclr(**options):
-  """The pretraining objective."""
-  return {
-    'name': 'simclr',
-    'temperature': 0.1,
-    'negatives': 'batch',
-    'instances': {'name': 'frames', 'pool': 2, 'matched': True},
-  } | options
+SIMCLR = {'name': 'simclr', 'temperature': 0.1, 'negatives': 'batch'}
+
+
+def objective(scale: str, method) -> dict:
+  """A pretraining method with its instances: the article's, or narrower."""
+  instances = {'name': 'frames', 'pool': 2, 'matched': True}
+  if scale == 'article':
+    instances |= {'pool': 5, 'matched': False}
+  return method | {'instances': instances}
 
 
 def network(scale: str) -> dict:
@@ -113,12 +120,13 @@ def network(scale: str) -> dict:
   return {
     'encoder': encoder | {'dtype': 'float32'},
     'projector': {'width': 128, 'batch_norm': scale != 'article'},
+    'predictor': {'hidden': 32},
     'head_width': 256 if scale == 'article' else 128,
   }
 
 
-def base(scale: str) -> ConfigDict:
-  """All but the stages."""
+def base(scale: str, data: ConfigDict | None = None) -> ConfigDict:
+  """All but the stages; `data` is the scale's unless given."""
   return ConfigDict(
     {
       'scale': scale,
@@ -128,18 +136,22 @@ def base(scale: str) -> ConfigDict:
       'optimize': scale != 'smoke',
       'log_every': 20,
       'checkpoint_every': 1000 if scale == 'article' else 200,
-      'data': common.data(scale),
+      'steps_per_call': 0,  # 1 on CPU, log_every on an accelerator
+      'resident': False,  # whether the images stay on the device
+      'data': data or common.data(scale),
+      'product': 'finetune',  # the stage that `ssljax.load` reads with
       'labelled_layouts': {},
       'differences': (),
+      'published': {},
       **network(scale),
     }
   )
 
 
-def stages(scale: str) -> dict:
+def stages(scale: str, method=SIMCLR) -> dict:
   """The article's four stages; `supervised` has the same labelled steps."""
   if scale == 'article':
-    return article_stages()
+    return article_stages(method)
   laptop = scale == 'laptop'
   adamw = ADAMW | {'learning_rate': 2e-3}
   labelled = {
@@ -151,7 +163,7 @@ def stages(scale: str) -> dict:
   head, finetune = (250, 650) if laptop else (4, 8)
   return {
     'pretrain': common.stage(
-      simclr(),
+      objective(scale, method),
       split='unlabeled',
       steps=1000 if laptop else 4,
       batch_size=48,
@@ -177,11 +189,11 @@ def stages(scale: str) -> dict:
   }
 
 
-def article_stages() -> dict:
+def article_stages(method) -> dict:
   labelled = dict(batch_size=8, views=ARTICLE_VIEWS | {'count': 1})
   return {
     'pretrain': common.stage(
-      simclr(instances={'name': 'frames', 'pool': 5, 'matched': False}),
+      objective('article', method),
       split='unlabeled',
       epochs=10,
       batch_size=96,
@@ -212,24 +224,39 @@ def article_stages() -> dict:
   }
 
 
-def label_set(stage, data) -> str:
-  """What the table calls the labels of a stage."""
-  return f'{stage.data.count or data.counts.train:,} labels, all layouts'
+def recipe(arg, title: str, method) -> ConfigDict:
+  """Pretraining by `method`, a head, finetuning, and the supervised row.
 
-
-def get_config(arg=None) -> ConfigDict:
-  """`--config=configs/simclr_ocr.py:SCALE`."""
-  scale = common.parse_arg(arg).scale
-  config = base(scale)
-  config.update(stages(scale))
+  With `data=DIR` on a person's own images, of which `charset` may name the
+  characters; with `take=RUN` from an encoder that another run has pretrained.
+  """
+  options = common.parse_arg(arg, data='', charset='', take='')
+  data = common.data(options.scale)
+  if options.data:
+    data = common.own_data(options.data, options.charset)
+  config = base(options.scale, data)
+  config.update(stages(options.scale, method))
   config.recipe = ('pretrain', 'head', 'finetune', 'supervised')
-  labels = label_set(config.finetune, config.data)
+  labels = f'{config.finetune.data.count or "40,000"} labels, all layouts'
+  if options.data:
+    labels = f'the labels of {options.data}'
+    for name in ('head', 'finetune', 'supervised'):
+      config[name].data.count = None  # all there are
+  if options.take:
+    del config.pretrain
+    config.recipe = ('head', 'finetune', 'supervised')
+    config.head.take.encoder = options.take
   config.rows = (
-    (labels, 'SimCLR + head', ('head',)),
-    (labels, 'SimCLR + finetune', ('finetune',)),
+    (labels, f'{title} + head', ('head',)),
+    (labels, f'{title} + finetune', ('finetune',)),
     (labels, 'supervised, same labelled steps', ('supervised',)),
   )
   config.differences = (
-    ('SimCLR + finetune', 'supervised, same labelled steps'),
+    (f'{title} + finetune', 'supervised, same labelled steps'),
   )
   return config
+
+
+def get_config(arg=None) -> ConfigDict:
+  """`--config=configs/simclr_ocr.py:SCALE,data=DIR,charset=NAME,take=RUN`."""
+  return recipe(arg, 'SimCLR', SIMCLR)

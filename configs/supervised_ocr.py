@@ -5,15 +5,17 @@ Expected at `laptop`: the row 'supervised, same labelled steps' of the README.
   python -m ssljax.main --config=configs/supervised_ocr.py:laptop
 """
 
-from configs import common, simclr_ocr
+from configs import simclr_ocr
 
 
 def get_config(arg=None):
-  """`--config=configs/supervised_ocr.py:SCALE`."""
-  scale = common.parse_arg(arg).scale
-  config = simclr_ocr.base(scale)
-  config.supervised = simclr_ocr.stages(scale)['supervised']
-  config.recipe = ('supervised',)
-  labels = simclr_ocr.label_set(config.supervised, config.data)
-  config.rows = ((labels, 'supervised', ('supervised',)),)
+  """`--config=configs/supervised_ocr.py:SCALE,data=DIR,charset=NAME`."""
+  config = simclr_ocr.get_config(arg)
+  rows = {name: (labels, stages) for labels, name, stages in config.rows}
+  labels, stages = rows['supervised, same labelled steps']
+  config.rows = ((labels, 'supervised', stages),)
+  config.recipe, config.differences = ('supervised',), ()
+  config.product = 'supervised'
+  for name in {'pretrain', 'head', 'finetune'} & set(config):
+    del config[name]
   return config

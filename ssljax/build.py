@@ -15,16 +15,16 @@ from ssljax.augment.text import text_views
 from ssljax.core import Method
 from ssljax.errors import check_known
 from ssljax.models import instances
-from ssljax.models.heads import Projector
+from ssljax.models.heads import Predictor, Projector
 from ssljax.models.sequence import CtcHead, SequenceEncoder
 
 INSTANCES = ('frames', 'windows', 'whole', 'identity')
 
 
 def charset(config) -> text.Charset:
-  """The characters that the run reads."""
-  check_known('charset', config.data.charset, text.CHARSETS)
-  return text.CHARSETS[config.data.charset]
+  """The characters that the run reads: a charset's name, or themselves."""
+  given = config.data.charset
+  return text.CHARSETS.get(given) or text.Charset(given)
 
 
 def encoder(config) -> SequenceEncoder:
@@ -44,9 +44,9 @@ def preprocessing(config) -> dict:
   }
 
 
-def frames(config) -> int:
-  """Frames of one image, which bound the length of its text."""
-  return -(-config.data.width // encoder(config).stride)
+def frames(config, width: int | None = None) -> int:
+  """Frames of one image, or of so many pixels, which bound its text."""
+  return -(-(width or config.data.width) // encoder(config).stride)
 
 
 def method(config, stage, *, axis_name: str | None = None) -> Method:
@@ -63,7 +63,15 @@ def method(config, stage, *, axis_name: str | None = None) -> Method:
   stride = encoder(config).stride
   parts = {
     'encoder': encoder(config),
-    'projector': Projector(**config.projector, axis_name=axis_name),
+    'projector': Projector(
+      **config.projector.to_dict() | options.pop('projector', {}),
+      axis_name=axis_name,
+    ),
+    'predictor': Predictor(
+      config.projector.width,
+      **config.predictor.to_dict() | options.pop('predictor', {}),
+      axis_name=axis_name,
+    ),
     'head': CtcHead(charset(config).classes, config.head_width),
     'views': text_views(stride=stride, **stage.views),
     'freeze': tuple(stage.freeze),

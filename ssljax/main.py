@@ -5,6 +5,7 @@ stays done, so the same command goes on from where it was. The table of test
 results is printed last and stands in `results.json` and `results.md`.
 """
 
+import csv
 import ctypes
 import hashlib
 import itertools
@@ -21,9 +22,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from ssljax import build, results, train
+from ssljax import build, results, runs, train
 from ssljax.checkpoint import CheckpointError
-from ssljax.data import text_images
+from ssljax.data import datasets
 from ssljax.errors import UserError, check_known, suggest
 from ssljax.log import read_json, write_json
 
@@ -100,13 +101,17 @@ def flag_error(argv, error) -> str:
   return str(error.args[0] if error.args else error)
 
 
-def check_recipe(config) -> None:
-  """Every stage of the recipe is described, and by a method that exists."""
+def check_recipe(config, workdir: pathlib.Path) -> None:
+  """Every stage is described, by a method that exists, from parts that do.
+
+  Here rather than when the stage's turn comes, perhaps after hours.
+  """
   known = [key for key in config if hasattr(config[key], 'method')]
   for name in config.recipe:
     check_known('stage', name, known)
-    # Here rather than when the stage's turn comes, perhaps after hours.
     build.method(config, config[name])
+    for origin in config[name].take.values():
+      runs.locate(runs.Place(config, workdir, name), origin)
 
 
 def default_workdir(config) -> pathlib.Path:
@@ -205,17 +210,29 @@ def quiet() -> None:
   warnings.filterwarnings('ignore', module='tensorflow_datasets')
 
 
+def report_skipped(workdir: pathlib.Path, skipped) -> None:
+  """Says which of a person's files are not used, and why."""
+  if not skipped:
+    return
+  path = workdir / 'skipped.csv'
+  with path.open('w', newline='') as file:
+    csv.writer(file).writerows([('file', 'reason'), *skipped])
+  print(f'Skipped {len(skipped)} files, listed in {path}:', file=sys.stderr)
+  for name, reason in skipped[:10]:
+    print(f'  {name}: {reason}', file=sys.stderr)
+
+
 def run(config, workdir: pathlib.Path, data_dir: str, stop) -> str:
   """All stages; returns the table."""
-  check_recipe(config)
+  dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
+  config.data.update(dataset.resolved)
+  check_recipe(config, workdir)
   claim(workdir, config)
-  data = config.data.to_dict()
-  data.pop('max_length')
-  builder = text_images.prepare(data_dir=data_dir, **data)
+  report_skipped(workdir, dataset.skipped)
   for name in config.recipe:
     if stop():
       raise train.Stopped
-    train.run_stage(config, name, workdir=workdir, builder=builder, stop=stop)
+    train.run_stage(config, name, workdir=workdir, dataset=dataset, stop=stop)
   found = results.results(config, workdir)
   table = results.render(found)
   write_json(workdir / 'results.json', found)

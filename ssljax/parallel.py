@@ -64,6 +64,8 @@ def compile_step(
   mapping: str = 'shard_map',
   devices: Sequence[jax.Device] | None = None,
   axis_name: str = 'devices',
+  scan: bool = False,
+  shared: PyTree | None = None,
 ) -> Callable[[Any, Any], tuple[Any, Any]]:
   """Compiles a per-device step for one device or many.
 
@@ -74,6 +76,10 @@ def compile_step(
     mapping: 'jit' (one device, `axis_name` is None), 'pmap' or 'shard_map'.
     devices: where to run; every device by default, the first one for 'jit'.
     axis_name: the name that `step` receives.
+    scan: a call takes several steps: the arrays of its batch have a leading
+      axis of steps, and so have its metrics.
+    shared: arrays that every device holds whole from now on, for all calls;
+      given, the step is `step(state, batch, shared, *, axis_name)`.
 
   Returns:
     `call(state, batch) -> (state, metrics)`. The state is donated: the caller
@@ -90,16 +96,31 @@ def compile_step(
   if devices is None:
     devices = jax.devices()[: 1 if mapping == 'jit' else None]
   devices = tuple(devices)
+  shared = () if shared is None else (shared,)
+  if scan:
+    step = _scanned(step)
   if mapping == 'jit':
-    return _compile_jit(step, devices)
+    return _compile_jit(step, devices, shared, rows_axis=int(scan))
   compiler = _compile_pmap if mapping == 'pmap' else _compile_shard_map
-  return compiler(step, Mesh(devices, (axis_name,), axis_types=_AUTO))
+  mesh = Mesh(devices, (axis_name,), axis_types=_AUTO)
+  return compiler(step, mesh, shared, rows_axis=int(scan))
 
 
 _AUTO = (AxisType.Auto,)
 
 
-def _compile_jit(step, devices):
+def _scanned(step):
+  def steps(state, batches, *shared, axis_name):
+    return jax.lax.scan(
+      lambda state, batch: step(state, batch, *shared, axis_name=axis_name),
+      state,
+      batches,
+    )
+
+  return steps
+
+
+def _compile_jit(step, devices, shared, *, rows_axis):
   if len(devices) != 1 or jax.process_count() != 1:
     raise UserError(
       f"The mapping 'jit' runs on one device of one process, found "
@@ -115,24 +136,26 @@ def _compile_jit(step, devices):
     out_shardings=device,
     donate_argnums=0,
   )
+  shared = _place(shared, device)
 
   def call(state, batch):
-    _local_rows(batch, 1)
-    return compiled(_place(state, device), _place(batch, device))
+    _local_rows(batch, 1, rows_axis)
+    return compiled(_place(state, device), _place(batch, device), *shared)
 
   return call
 
 
-def _compile_shard_map(step, mesh):
+def _compile_shard_map(step, mesh, shared, *, rows_axis):
   (axis_name,) = mesh.axis_names
-  whole, rows = PartitionSpec(), PartitionSpec(axis_name)
+  whole = PartitionSpec()
+  rows = PartitionSpec(*[None] * rows_axis, axis_name)
   # check_vma=True believes that the gradient of replicated params is still to
   # be summed and sums it: no error, and gradients off by the device count.
   compiled = jax.jit(
     jax.shard_map(
       functools.partial(step, axis_name=axis_name),
       mesh=mesh,
-      in_specs=(whole, rows),
+      in_specs=(whole, rows, *[whole] * len(shared)),
       out_specs=whole,
       check_vma=False,
     ),
@@ -140,6 +163,7 @@ def _compile_shard_map(step, mesh):
   )
   replicated, split = NamedSharding(mesh, whole), NamedSharding(mesh, rows)
   devices = len(mesh.local_devices)
+  shared = _place(shared, replicated)
 
   def put(leaf):
     if isinstance(leaf, jax.Array) and leaf.sharding == split:
@@ -147,20 +171,22 @@ def _compile_shard_map(step, mesh):
     return jax.make_array_from_process_local_data(split, np.asarray(leaf))
 
   def call(state, batch):
-    _local_rows(batch, devices)
-    return compiled(_place(state, replicated), jax.tree.map(put, batch))
+    _local_rows(batch, devices, rows_axis)
+    return compiled(
+      _place(state, replicated), jax.tree.map(put, batch), *shared
+    )
 
   return call
 
 
-def _compile_pmap(step, mesh):
+def _compile_pmap(step, mesh, shared, *, rows_axis):
   (axis_name,) = mesh.axis_names
   # None in and out keeps the state free of a device axis: one logical copy,
   # replicated over the mesh, as under shard_map.
   compiled = jax.pmap(
     functools.partial(step, axis_name=axis_name),
     axis_name=axis_name,
-    in_axes=(None, 0),
+    in_axes=(None, rows_axis, *[None] * len(shared)),
     out_axes=None,
     devices=list(mesh.devices),
     donate_argnums=0,
@@ -168,14 +194,18 @@ def _compile_pmap(step, mesh):
   # Across processes pmap takes and gives what is on this process's devices.
   replicated = NamedSharding(mesh.local_mesh, PartitionSpec())
   devices = len(mesh.local_devices)
+  shared = _place(shared, replicated)
 
   def call(state, batch):
-    rows = _local_rows(batch, devices)
-    batch = jax.tree.map(
-      lambda leaf: np.reshape(leaf, (devices, rows, *np.shape(leaf)[1:])),
-      batch,
+    rows = _local_rows(batch, devices, rows_axis)
+
+    def split(leaf):
+      before, after = leaf.shape[:rows_axis], leaf.shape[rows_axis + 1 :]
+      return np.reshape(leaf, (*before, devices, rows, *after))
+
+    return compiled(
+      _place(state, replicated), jax.tree.map(split, batch), *shared
     )
-    return compiled(_place(state, replicated), batch)
 
   return call
 
@@ -197,19 +227,19 @@ def _place(tree, sharding):
   )
 
 
-def _local_rows(batch, devices: int) -> int:
+def _local_rows(batch, devices: int, axis: int) -> int:
   """Rows per device, after checking that every leaf has as many."""
   shapes = {
     jax.tree_util.keystr(path): np.shape(leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch)
   }
-  leading = {shape[0] if shape else None for shape in shapes.values()}
-  if len(leading) != 1 or None in leading:
+  leading = {shape[: axis + 1] for shape in shapes.values()}
+  if len(leading) != 1 or len(min(leading)) <= axis:
     raise UserError(
       f'Every array of a batch needs the same leading size, found {shapes}; '
       f'give each one row per example.'
     )
-  (rows,) = leading
+  rows = min(leading)[axis]
   if rows % devices:
     raise UserError(
       f'A batch of {rows} cannot be split over {devices} devices; expected a '

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -10,18 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssljax import build, results
+from ssljax import build, results, runs
 from ssljax.checkpoint import read
 from ssljax.core import Method
 from ssljax.data import pipeline, sources
-from ssljax.errors import UserError
+from ssljax.errors import UserError, check_known
 from ssljax.log import read_json
 from ssljax.text import frames_needed
 
 AXIS = 'devices'
-
-# The stages of a run share their splits; a split in memory is decoded once.
-open_split = functools.lru_cache(maxsize=None)(sources.open_split)
 
 
 class Plan(NamedTuple):
@@ -29,7 +26,10 @@ class Plan(NamedTuple):
 
   name: str
   source: sources.Source
-  batches: Callable[..., Iterator]  # (start, steps) -> batches of arrays
+  example: dict  # one batch of arrays, for its shapes
+  transform: Callable[[dict], dict]  # of a batch, to what the step reads
+  batch_size: int
+  seed: int  # of the order
   method: Method
   optimizer: optax.GradientTransformation
   steps: int
@@ -37,32 +37,31 @@ class Plan(NamedTuple):
   summary: dict  # of `stage.json`
 
 
-def plan(config, name: str, *, workdir: pathlib.Path, builder) -> Plan:
+def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
   """Resolves a stage of the config.
 
   Raises:
     UserError: labels that cannot be read, too little data, unknown names.
   """
   stage = config[name]
-  source = stage_source(stage, builder)
+  source = stage_source(stage, dataset)
   labelled = stage.method.name == 'recognize'
   if labelled:
     check_labels(config, source)
-  batches = functools.partial(
-    pipeline.batches,
-    source,
-    batch_size=stage.batch_size,
-    seed=config.seed + stage.seed,
-    transform=functools.partial(to_arrays, config),
-  )
-  cost = loss_flops(build.method(config, stage), next(batches(steps=1)))
+  transform = functools.partial(to_arrays, config)
+  pipeline.check_batch_size(stage.batch_size, source)
+  example = transform(source.gather(range(stage.batch_size)))
+  cost = loss_flops(build.method(config, stage), example)
   steps = stage_steps(stage, source, workdir, cost)
   rate = chosen_rate(config, stage, workdir)
   axis_name = None if config.mapping == 'jit' else AXIS
   return Plan(
     name=name,
     source=source,
-    batches=batches,
+    transform=transform,
+    example=example,
+    batch_size=stage.batch_size,
+    seed=config.seed + stage.seed,
     method=build.method(config, stage, axis_name=axis_name),
     optimizer=build.optimizer(stage, steps=steps, learning_rate=rate),
     steps=steps,
@@ -77,9 +76,10 @@ def plan(config, name: str, *, workdir: pathlib.Path, builder) -> Plan:
   )
 
 
-def stage_source(stage, builder) -> sources.Source:
-  """The stage's examples: a split, or the first of some layouts of it."""
-  source = open_split(builder, stage.data.split)
+def stage_source(stage, dataset) -> sources.Source:
+  """The stage's examples: splits, or the first of some layouts of them."""
+  parts = [dataset.open(split) for split in stage.data.split.split('+')]
+  source = parts[0] if len(parts) == 1 else sources.Joined(parts)
   layouts = tuple(stage.data.layouts) or None
   if stage.data.count is None and layouts is None:
     return source
@@ -88,36 +88,44 @@ def stage_source(stage, builder) -> sources.Source:
 
 def check_labels(config, source) -> None:
   """Refuses labels that the model could never read, before any training."""
-  charset, frames = build.charset(config), build.frames(config)
+  charset = build.charset(config)
   for position in range(len(source)):
     label = source.text_of(position)
     charset.encode(label, config.data.max_length)
+    shown = source.width_of(position)
+    frames = build.frames(config, shown)
     if frames_needed(label) > frames:
       raise UserError(
-        f'Found label {label!r} (example {position}), which needs '
+        f'Found label {label!r} of {source.name_of(position)}, which needs '
         f'{frames_needed(label)} frames, a blank between repeats included; an '
-        f'image of width {config.data.width} gives {frames}. Use wider images '
-        'or a smaller stride, or leave the example out.'
+        f'image shown {shown} pixels wide gives {frames}. Raise '
+        '--config.data.height and --config.data.width, use a smaller stride, '
+        'or leave the image out.'
       )
 
 
 def to_arrays(config, batch) -> dict[str, np.ndarray]:
-  """What the step reads: image, index and int32 label, padded with 0."""
+  """What the step reads: image, index, label and, if padded, its width.
+
+  Labels are int32 and padded with 0, which is all there is of an image that
+  has none.
+  """
   encode, length = build.charset(config).encode, config.data.max_length
-  return {
-    'image': batch['image'],
-    'index': batch['index'].astype(np.int32),
-    'label': np.stack([encode(str(text), length) for text in batch['text']]),
-  }
+  labels = np.zeros((len(batch['text']), length), np.int32)
+  for row, text in zip(labels, batch['text'], strict=True):
+    if text:
+      row[:] = encode(str(text), length)
+  arrays = {'image': batch['image'], 'index': batch['index'], 'label': labels}
+  return arrays | {key: batch[key] for key in ('width',) if key in batch}
 
 
-def taken(workdir: pathlib.Path, take) -> dict:
-  """Parts of earlier stages: arguments of `create_state`."""
+def taken(place: runs.Place) -> dict:
+  """Parts that the stage takes over: arguments of `create_state`."""
   params, statistics = {}, {}
-  for part, origin in take.items():
-    saved = read(
-      workdir / origin / 'checkpoints', 'params', 'method_state'
-    ).state
+  for part, origin in place.config[place.stage].take.items():
+    folder = runs.locate(place, origin).folder
+    saved = read(folder / 'checkpoints', 'params', 'method_state').state
+    check_known(f'part of {folder}', part, saved['params'])
     params[part] = saved['params'][part]
     batch_stats = saved['method_state'].get('batch_stats', {})
     if part in batch_stats:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssljax import evals
+from ssljax import evals, runs
 from ssljax.log import read_json, table
 
 # Below this accuracy on its own training labels a row did not fit, and shows
@@ -23,6 +23,7 @@ FIGURES = ('edit_distance_accuracy', 'exact_match', 'character_error_rate')
 class Row(NamedTuple):
   """The readings of one row, `(seeds, images)`, and what they cost."""
 
+  splits: np.ndarray
   layouts: np.ndarray
   samples: list[evals.Samples]
   fit: list[float]
@@ -47,14 +48,6 @@ class Row(NamedTuple):
     )
 
 
-def lineage(config, stage: str) -> set[str]:
-  """The stage and all whose parts it carries: what its figures cost."""
-  found = {stage}
-  for origin in config[stage].take.values():
-    found |= lineage(config, origin)
-  return found
-
-
 def best_on_validation(workdir: pathlib.Path, stages) -> str:
   """The stage with the highest validation accuracy; the first of equals."""
 
@@ -71,20 +64,18 @@ def read_row(config, workdir: pathlib.Path, stages) -> Row:
     stage if isinstance(stage, str) else best_on_validation(workdir, stage)
     for stage in stages
   ]
-  samples, layouts = [], None
+  samples = []
   for stage in stages:
     with (workdir / stage / 'predictions.csv').open(newline='') as file:
-      layouts, labels, guesses = zip(*list(csv.reader(file))[1:], strict=True)
+      header, *lines = csv.reader(file)
+    splits, layouts, labels, guesses = (
+      zip(*lines, strict=True) if lines else [()] * len(header)
+    )
     samples.append(evals.per_sample(guesses, labels))
   done = [read_json(workdir / stage / 'stage.json') for stage in stages]
-  costs = [
-    sum(
-      read_json(workdir / each / 'stage.json')['flops']
-      for each in lineage(config, stage)
-    )
-    for stage in stages
-  ]
+  costs = [runs.flops(runs.Place(config, workdir, stage)) for stage in stages]
   return Row(
+    splits=np.array(splits),
     layouts=np.array(layouts),
     samples=samples,
     fit=[each['fit']['edit_distance_accuracy'] for each in done],
@@ -94,14 +85,23 @@ def read_row(config, workdir: pathlib.Path, stages) -> Row:
   )
 
 
-def layout_groups(layouts: np.ndarray, labelled) -> dict[str, np.ndarray]:
-  """Masks over the test images: all, with and without labels, each layout."""
-  groups = {'all': np.ones(len(layouts), bool)}
+def groups_of(row: Row, labelled) -> dict[str, np.ndarray]:
+  """Masks over the images read: each split, some of `test`, each layout.
+
+  `test` is split into layouts with and without labels where only the layouts
+  `labelled` have some.
+  """
+  splits = dict.fromkeys(row.splits)
+  found = {split: row.splits == split for split in splits}
   if labelled:
-    groups['labelled layouts'] = np.isin(layouts, labelled)
-    groups['unlabelled layouts'] = ~groups['labelled layouts']
-  groups |= {name: layouts == name for name in sorted(set(layouts))}
-  return {name: part for name, part in groups.items() if part.any()}
+    known = np.isin(row.layouts, labelled)
+    found['labelled layouts'] = found['test'] & known
+    found['unlabelled layouts'] = found['test'] & ~known
+  for split in splits:
+    layouts = sorted(set(row.layouts[row.splits == split]))
+    if len(layouts) > 1:
+      found |= {layout: row.layouts == layout for layout in layouts}
+  return {name: part for name, part in found.items() if part.any()}
 
 
 def interval(values: np.ndarray, sizes: np.ndarray) -> dict:
@@ -144,18 +144,28 @@ def results(config, workdir: pathlib.Path) -> dict:
   """{label set: {'rows': ..., 'differences': ...}} of all rows."""
   rows: dict[str, dict[str, Row]] = {}
   for labels, name, stages in config.rows:
+    if not set(np.hstack(stages)) <= set(config.recipe):
+      continue  # the recipe was cut short, to pretrain alone, say
     row = read_row(config, workdir, stages)
+    if not len(row.splits):
+      continue  # a person's own images, of which too few have labels
     rows.setdefault(labels, {})[name] = row
   found = {}
   for labels, group in rows.items():
-    layouts = next(iter(group.values())).layouts
-    groups = layout_groups(layouts, config.labelled_layouts.get(labels, ()))
+    groups = groups_of(
+      next(iter(group.values())), config.labelled_layouts.get(labels, ())
+    )
     accuracy = {
       name: row.values('edit_distance_accuracy')[0]
       for name, row in group.items()
     }
     found[labels] = {
       'rows': {name: summarize(row, groups) for name, row in group.items()},
+      'published': {
+        name: config.published[name]
+        for name in group
+        if name in config.published
+      },
       'differences': {
         f'{a} - {b}': {
           name: interval(
@@ -182,19 +192,23 @@ def _fit(row) -> str:
   return fit if row['fitted'] else f'{fit}, did not fit'
 
 
-def _figures_table(rows) -> str:
-  """The three figures over all layouts, fit and cost of each row."""
+def _figures_table(part) -> str:
+  """The three figures on `test`, fit and cost of each row."""
   cells = [
     (
       name,
-      *(_shown(row['figures']['all'][figure]) for figure in FIGURES),
+      *(_shown(row['figures']['test'][figure]) for figure in FIGURES),
       _fit(row),
       f'{row["flops"] / 1e12:.1f}',
     )
-    for name, row in rows.items()
+    for name, row in part['rows'].items()
   ]
-  figures = (figure.replace('_', ' ') for figure in FIGURES)
-  return table(cells, ('row', *figures, 'on its own labels', 'TFLOP'))
+  headers = ['row', *(figure.replace('_', ' ') for figure in FIGURES)]
+  headers += ['on its own labels', 'TFLOP']
+  if part['published']:
+    headers.append("the article's")
+    cells = [(*line, part['published'].get(line[0], '')) for line in cells]
+  return table(cells, headers)
 
 
 def _layouts_table(part) -> str:
@@ -219,13 +233,13 @@ def render(found: dict) -> str:
   blocks = []
   for labels, part in found.items():
     first = next(iter(part['rows'].values()))
-    count = first['figures']['all']['count']
+    count = first['figures']['test']['count']
     seeds = len(first['fit'])
     blocks += [
       f'### {labels}',
       f'{count} test images; seeds: {seeds}; brackets: 95 % over images'
       + ('; ±: standard deviation over seeds.' if seeds > 1 else '.'),
-      _figures_table(part['rows']),
+      _figures_table(part),
       'Differences are paired, image by image.',
       _layouts_table(part),
     ]

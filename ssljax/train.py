@@ -12,12 +12,13 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from ssljax import build, core, evals, parallel
+from ssljax import build, core, evals, feed
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
 from ssljax.errors import UserError
 from ssljax.log import Log, write_json
-from ssljax.plan import AXIS, Plan, open_split, plan, taken
+from ssljax.plan import AXIS, Plan, plan, taken
+from ssljax.runs import Place
 
 EVALUATION_BATCH = 500
 
@@ -27,7 +28,7 @@ class Stopped(Exception):
 
 
 def run_stage(
-  config, name: str, *, workdir: pathlib.Path, builder, stop
+  config, name: str, *, workdir: pathlib.Path, dataset, stop
 ) -> None:
   """Runs or resumes a stage to its last step, and evaluates it.
 
@@ -35,19 +36,18 @@ def run_stage(
     config: of the whole run.
     name: of the stage.
     workdir: of the run.
-    builder: the prepared data.
+    dataset: the run's data.
     stop: `() -> bool`; once true, the state is saved and `Stopped` raised.
   """
   directory = workdir / name
   if (directory / 'stage.json').exists():
     return
-  stage = plan(config, name, workdir=workdir, builder=builder)
+  stage = plan(config, name, workdir=workdir, dataset=dataset)
   create = jax.jit(
     functools.partial(
       core.create_state, method=stage.method, optimizer=stage.optimizer
     )
   )
-  example = next(stage.batches(steps=1))
   key = jax.random.key(config.seed + config[name].seed)
   metadata = {
     'config': config.to_dict(),
@@ -56,35 +56,36 @@ def run_stage(
     'preprocessing': build.preprocessing(config),
   }
   with Checkpoints(directory / 'checkpoints', metadata=metadata) as checkpoints:
-    state = checkpoints.restore(jax.eval_shape(create, key, example))
+    state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
-      state = create(key, example, **taken(workdir, config[name].take))
+      state = create(key, stage.example, **taken(Place(config, workdir, name)))
     start = int(state.step)
     with Log(directory, name=name, total=stage.steps, start=start) as log:
       state = fit(state, stage, config, checkpoints, log, stop)
   summary = stage.summary
   if stage.method.predict is not None:
     read_all = reader(config, stage.method, state)
-    summary |= evaluate(read_all, stage.source, builder, directory)
+    summary |= evaluate(read_all, stage.source, dataset, directory)
   write_json(directory / 'stage.json', summary)
 
 
 def fit(state, stage: Plan, config, checkpoints, log, stop) -> core.TrainState:
-  """The loop: one compiled, donated call a step, and nothing else on it."""
+  """The loop: one compiled, donated call a step or a few, nothing else on it.
+
+  How many is for `feed` to say.
+  """
   parts = {'method': stage.method, 'optimizer': stage.optimizer}
-  step = parallel.compile_step(
-    functools.partial(core.train_step, **parts),
-    mapping=config.mapping,
-    axis_name=AXIS,
+  call = feed.compile_call(
+    functools.partial(core.train_step, **parts), stage, config, axis_name=AXIS
   )
   features = functools.partial(encode_all, stage.method, stage.source)
   done, window = int(state.step), []
-  for batch in stage.batches(start=done, steps=stage.steps):
+  for batch, count in feed.chunks(stage, config, start=done):
     if done % stage.epoch == 0:
       state = core.begin_epoch(state, features, **parts)
-    state, metrics = step(state, batch)
+    state, metrics = call(state, batch)
     window.append(metrics)
-    done += 1
+    done += count
     ending = stop() or done == stage.steps
     saving = ending or done % config.checkpoint_every == 0
     if saving or done % config.log_every == 0:
@@ -104,7 +105,7 @@ def averages(window) -> dict[str, float]:
   """The mean of each metric since the last line of the log."""
   window = jax.device_get(window)
   return {
-    name: float(np.mean([metrics[name] for metrics in window]))
+    name: float(np.mean(np.hstack([metrics[name] for metrics in window])))
     for name in window[0]
   }
 
@@ -146,21 +147,26 @@ def reader(config, method, state) -> Callable:
   return read_all
 
 
-def evaluate(read_all, source, builder, directory) -> dict:
-  """Figures on the stage's own labels, on `validation` and on `test`.
+def evaluate(read_all, source, dataset, directory) -> dict:
+  """Figures on the stage's own labels, on `validation` and on the test splits.
 
-  What was read of `test` goes to `predictions.csv`.
+  What was read of the latter goes to `predictions.csv`.
   """
-  validation = open_split(builder, 'validation')
-  test = open_split(builder, 'test')
-  predictions, labels, layouts = read_all(test)
+  found = {'fit': evals.figures(*read_all(source)[:2])}
+  if 'validation' in dataset.splits:
+    validation = dataset.open('validation')
+    found['validation'] = evals.figures(*read_all(validation)[:2])
   with (directory / 'predictions.csv').open('w', newline='') as file:
     rows = csv.writer(file)
-    rows.writerow(('layout', 'label', 'prediction'))
-    names = [test.layouts[layout] for layout in layouts]
-    rows.writerows(zip(names, labels, predictions, strict=True))
-  return {
-    'fit': evals.figures(*read_all(source)[:2]),
-    'validation': evals.figures(*read_all(validation)[:2]),
-    'test': evals.figures(predictions, labels),
-  }
+    rows.writerow(('split', 'layout', 'label', 'prediction'))
+    for split in dataset.splits:
+      if not split.startswith('test'):
+        continue
+      test = dataset.open(split)
+      predictions, labels, layouts = read_all(test)
+      found[split] = evals.figures(predictions, labels)
+      names = [test.layouts[layout] for layout in layouts]
+      rows.writerows(
+        (split, *row) for row in zip(names, labels, predictions, strict=True)
+      )
+  return found

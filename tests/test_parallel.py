@@ -222,3 +222,44 @@ def test_a_misspelt_mapping_is_refused():
     parallel.compile_step(_step, mapping='sharded_map')
   with pytest.raises(ValueError, match=r'expected one of .*pmap'):
     parallel.compile_step(_step, mapping='xyz')
+
+
+@pytest.mark.parametrize(
+  ('mapping', 'devices'), [('jit', 1), ('pmap', 8), ('shard_map', 8)]
+)
+def test_a_scan_over_shared_data_is_the_same_steps(mapping, devices):
+  """Three steps a call, by position in arrays that stay on the devices."""
+  table = _batch(64)
+  positions = np.random.default_rng(0).permutation(64)[:48].reshape(3, 16)
+
+  def looked_up(state, batch, table, *, axis_name):
+    batch = jax.tree.map(lambda column: column[batch['position']], table)
+    return _step(state, batch, axis_name=axis_name)
+
+  call = parallel.compile_step(
+    looked_up,
+    mapping=mapping,
+    devices=jax.devices()[:devices],
+    scan=True,
+    shared=table,
+  )
+  state, metrics = call(_state(), {'position': positions})
+  one = parallel.compile_step(_step, mapping='jit')
+  expected, losses = _state(), []
+  for rows in positions:
+    expected, found = one(expected, jax.tree.map(lambda x: x[rows], table))
+    losses.append(found['loss'])
+  np.testing.assert_allclose(
+    state['weights'], expected['weights'], rtol=1e-5, atol=1e-6
+  )
+  assert int(state['step']) == 3
+  np.testing.assert_allclose(metrics['loss'], losses, rtol=1e-5)
+  # Rows are split over devices within a step, in their order.
+  np.testing.assert_array_equal(metrics['rows'], table['y'][positions])
+
+
+def test_the_rows_of_a_scan_must_split_evenly():
+  call = parallel.compile_step(_step, scan=True)
+  batch = jax.tree.map(lambda x: np.stack([x, x]), _batch(12))
+  with pytest.raises(ValueError, match='12 cannot be split over 8'):
+    call(_state(), batch)

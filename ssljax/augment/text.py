@@ -168,14 +168,15 @@ def text_views(
 
   Returns:
     A function of a key, uint8 images `(batch, height, width, 3)`, or with one
-    channel for gray, and int32 `(batch,)` index. Each view is a float32 image
-    `(batch, height, width, 3)` with values about [-1, 1]
-    and its `columns`, float32 `(batch, ceil(width / stride))`: the source x in
-    pixels at the centre of each frame, or -1 where the frame shows no part of
-    the source. An image's views depend on the key and on its own index.
+    channel for gray, int32 `(batch,)` index and, where images are padded on
+    the right, int32 `(batch,)` widths of what they show. Each view is a float32
+    image `(batch, height, width, 3)` with values about [-1, 1] and its
+    `columns`, float32 `(batch, ceil(width / stride))`: the source x in pixels
+    at the centre of each frame, or -1 where the frame shows no part of the
+    source. An image's views depend on the key and on its own index.
   """
 
-  def geometry(draw, height, width):
+  def geometry(draw, height, width, shown):
     zoom = jnp.exp(draw(-scale, scale))
     dx = shift * width * draw(-1, 1) + jitter * draw(-1, 1)
     dy = jitter * draw(-1, 1)
@@ -183,7 +184,7 @@ def text_views(
 
     def source_x(x):
       wave = jnp.sin(2 * jnp.pi * (2 * x / width + phase))
-      return (x - width / 2) / zoom + width / 2 + dx + bend * wave
+      return (x - shown / 2) / zoom + shown / 2 + dx + bend * wave
 
     source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
     blurred = draw(0, 1) < blur_probability
@@ -194,14 +195,14 @@ def text_views(
     return (
       _resampling(source_y, height, sigma),
       _resampling(source_x(jnp.arange(width) + 0.5), width, sigma),
-      jnp.where((columns >= 0) & (columns < width), columns, -1.0),
+      jnp.where((columns >= 0) & (columns < shown), columns, -1.0),
     )
 
-  def one_view(key, image):
+  def one_view(key, image, shown):
     height, width, _ = image.shape
     grain_key, key = jax.random.split(key)
     draw = _stream(key)
-    along_y, along_x, columns = geometry(draw, height, width)
+    along_y, along_x, columns = geometry(draw, height, width, shown)
     x = image.astype(jnp.float32) / 255
     x = jnp.einsum('yh,hwc->ywc', along_y, x)
     x = jnp.einsum('xw,ywc->yxc', along_x, x)
@@ -225,16 +226,21 @@ def text_views(
     return 2 * jnp.clip(x, 0, 1) - 1, columns
 
   def views(
-    key, images: UInt8[Array, 'b h w c'], index: Int[Array, 'b']
+    key,
+    images: UInt8[Array, 'b h w c'],
+    index: Int[Array, 'b'],
+    widths: Int[Array, 'b'] | None = None,
   ) -> tuple[tuple[Float[Array, 'b h w 3'], Float[Array, 'b t']], ...]:
     def keys(view):
       view_key = jax.random.fold_in(key, view)
       return jax.vmap(jax.random.fold_in, (None, 0))(view_key, index)
 
     images = jnp.broadcast_to(images, (*images.shape[:3], 3))
+    if widths is None:
+      widths = jnp.full(len(images), images.shape[2])
     # One map over views and images, so that a view is compiled once.
-    made = jax.vmap(jax.vmap(one_view), (0, None))(
-      jax.vmap(keys)(jnp.arange(count)), images
+    made = jax.vmap(jax.vmap(one_view), (0, None, None))(
+      jax.vmap(keys)(jnp.arange(count)), images, widths
     )
     pictures, columns = made
     return tuple(zip(pictures, columns, strict=True))

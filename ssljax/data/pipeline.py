@@ -21,6 +21,16 @@ def _grain_seed(seed: int) -> int:
   return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
+def check_batch_size(batch_size: int, source: Source) -> None:
+  """UserError unless the examples make at least one batch."""
+  if not 1 <= batch_size <= len(source):
+    raise UserError(
+      f'Found a batch size of {batch_size} and {len(source)} examples; '
+      'expected at least one whole batch. Lower the batch size or use more '
+      'data.'
+    )
+
+
 def batches(
   source: Source,
   *,
@@ -49,12 +59,7 @@ def batches(
     UserError: a batch larger than the data.
     ValueError: steps that do not exist.
   """
-  if not 1 <= batch_size <= len(source):
-    raise UserError(
-      f'Found a batch size of {batch_size} and {len(source)} examples; '
-      'expected at least one whole batch. Lower the batch size or use more '
-      'data.'
-    )
+  check_batch_size(batch_size, source)
   if not 0 <= start <= steps:
     raise ValueError(
       f'Found start {start} and steps {steps}; expected 0 <= start <= steps.'

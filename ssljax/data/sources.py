@@ -2,7 +2,9 @@
 
 A source is a sequence of examples, each a dict of `image` uint8 (height, width,
 3), `index` int32, `text` str, `layout` int32 (a place in `source.layouts`) and
-`extents` float32 (6, 2), padded with -1. `gather` reads many at once, stacked.
+`extents` float32 (6, 2), padded with -1; a person's own have instead `width`
+int32, the pixels before the padding on the right. `gather` reads many at once,
+stacked. `name_of` is what an error calls an example.
 """
 
 import io
@@ -37,6 +39,10 @@ class Source(Protocol):
 
   def text_of(self, position: int) -> str: ...
 
+  def width_of(self, position: int) -> int: ...
+
+  def name_of(self, position: int) -> str: ...
+
 
 def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
   """Examples as one dict of arrays with a leading axis."""
@@ -57,6 +63,7 @@ class StoredSource:
         'this split.'
       )
     self.layouts = tuple(builder.info.features['layout'].names)
+    self._width = builder.info.features['image'].shape[1]
     # The image stays PNG: only its few users need it decoded, and not here,
     # where tfds warns that OpenCV would be faster.
     self._records = builder.as_data_source(
@@ -91,13 +98,28 @@ class StoredSource:
   def text_of(self, position: int) -> str:
     return self._records[_inside(position, len(self))]['text'].decode()
 
+  def width_of(self, position: int) -> int:
+    return self._width
+
+  def name_of(self, position: int) -> str:
+    return f'example {position}'
+
 
 class MemorySource:
-  """Examples held decoded in memory, as one array a feature."""
+  """Examples held decoded in memory, as one array a feature.
 
-  def __init__(self, columns: dict[str, np.ndarray], layouts: Sequence[str]):
+  `names` are what `name_of` says, where examples have names of their own.
+  """
+
+  def __init__(
+    self,
+    columns: dict[str, np.ndarray],
+    layouts: Sequence[str],
+    names: Sequence[str] | None = None,
+  ):
     self.columns = columns
     self.layouts = tuple(layouts)
+    self._names = names
 
   def __len__(self) -> int:
     return len(self.columns['index'])
@@ -116,6 +138,14 @@ class MemorySource:
 
   def text_of(self, position: int) -> str:
     return str(self.columns['text'][position])
+
+  def width_of(self, position: int) -> int:
+    if 'width' in self.columns:
+      return int(self.columns['width'][position])
+    return self.columns['image'].shape[2]
+
+  def name_of(self, position: int) -> str:
+    return self._names[position] if self._names else f'example {position}'
 
 
 class Subset:
@@ -142,6 +172,70 @@ class Subset:
   def text_of(self, position: int) -> str:
     return self._source.text_of(int(self._positions[position]))
 
+  def width_of(self, position: int) -> int:
+    return self._source.width_of(int(self._positions[position]))
+
+  def name_of(self, position: int) -> str:
+    return self._source.name_of(int(self._positions[position]))
+
+
+class Joined:
+  """Sources one after another, as one.
+
+  An example's `index` is its position here: random keys come from it, and those
+  of two splits are the same numbers.
+  """
+
+  def __init__(self, parts: Sequence[Source]):
+    layouts = {tuple(part.layouts) for part in parts}
+    if len(layouts) != 1:
+      raise ValueError(f'Found parts of layouts {layouts}; expected the same.')
+    (self.layouts,) = layouts
+    self._parts = parts
+    self._starts = np.cumsum([0, *map(len, parts)])
+
+  def __len__(self) -> int:
+    return int(self._starts[-1])
+
+  def _place(self, position: int) -> tuple[Source, int]:
+    position = _inside(position, len(self))
+    part = int(np.searchsorted(self._starts, position, side='right')) - 1
+    return self._parts[part], position - int(self._starts[part])
+
+  def __getitem__(self, position: int) -> dict:
+    part, inside = self._place(position)
+    return part[inside] | {'index': np.int32(position)}
+
+  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+    positions = np.asarray(positions)
+    part_of = np.searchsorted(self._starts, positions, side='right') - 1
+    order, found = np.argsort(part_of, kind='stable'), []
+    for part in np.unique(part_of):
+      inside = positions[part_of == part] - self._starts[part]
+      found.append(self._parts[part].gather(inside))
+    back = np.argsort(order)
+    columns = {
+      name: np.concatenate([part[name] for part in found])[back]
+      for name in found[0]
+    }
+    return columns | {'index': positions.astype(np.int32)}
+
+  def layout_of(self, position: int) -> int:
+    part, inside = self._place(position)
+    return part.layout_of(inside)
+
+  def text_of(self, position: int) -> str:
+    part, inside = self._place(position)
+    return part.text_of(inside)
+
+  def width_of(self, position: int) -> int:
+    part, inside = self._place(position)
+    return part.width_of(inside)
+
+  def name_of(self, position: int) -> str:
+    part, inside = self._place(position)
+    return part.name_of(inside)
+
 
 def _inside(position: int, length: int) -> int:
   """IndexError past the end, which also ends `for example in source`."""
@@ -164,7 +258,9 @@ def open_split(
   return in_memory(source) if size <= memory else source
 
 
-def in_memory(source: Source) -> MemorySource:
+def in_memory(
+  source: Source, names: Sequence[str] | None = None
+) -> MemorySource:
   """All of a source, read and decoded once, by threads."""
   blocks = [
     range(start, min(start + BLOCK, len(source)))
@@ -175,7 +271,7 @@ def in_memory(source: Source) -> MemorySource:
   columns = {
     name: np.concatenate([part[name] for part in parts]) for name in parts[0]
   }
-  return MemorySource(columns, source.layouts)
+  return MemorySource(columns, source.layouts, names)
 
 
 def subset(

@@ -24,7 +24,8 @@ def recognize(
   Args:
     encoder: module, images to `(batch, time, d)`.
     head: module, features to logits `(batch, time, classes)`.
-    views: `(key, images, index)` to one view; None trains on plain images.
+    views: `(key, images, index, widths)` to one view; None trains on plain
+      images.
     freeze: ('encoder',) runs it behind `stop_gradient`, which also removes
       its backward pass; the optimizer must freeze it too.
     axis_name: the devices that share the mean.
@@ -46,15 +47,18 @@ def recognize(
 
   def loss(params, method_state, batch, key, step):
     del step
+    widths = batch.get('width')
     if views is None:
-      images = plain(batch['image'])
+      images, columns = plain(batch['image']), None
     else:
-      ((images, _),) = views(key, batch['image'], batch['index'])
+      ((images, columns),) = views(key, batch['image'], batch['index'], widths)
     outputs = logits(params, images)
     labels = batch['label']
+    shown = shown_frames(outputs, images, widths, columns)
+    padding = jnp.arange(outputs.shape[1]) >= shown[:, None]
     values = optax.ctc_loss(
       outputs.astype(jnp.float32),
-      jnp.zeros(outputs.shape[:2]),
+      padding.astype(jnp.float32),
       labels,
       (labels == 0).astype(jnp.float32),
     )
@@ -62,10 +66,19 @@ def recognize(
     # of about 1e5 with a meaningless gradient: such samples are left out.
     repeats = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] > 0)
     needed = (labels > 0).sum(axis=1) + repeats.sum(axis=1)
-    feasible = (needed <= outputs.shape[1]).astype(jnp.float32)
+    feasible = (needed <= shown).astype(jnp.float32)
     value = losses.weighted_mean(values, feasible, axis_name)
     metrics = {'infeasible': 1 - feasible.mean()}
     return value, (method_state, metrics)
+
+  def shown_frames(outputs, images, widths, columns):
+    """Frames of each image before the padding on its right, which CTC skips."""
+    time = outputs.shape[1]
+    if widths is None:
+      return jnp.full(len(outputs), time)
+    if columns is None:
+      return -(-widths * time // images.shape[2])
+    return (jnp.arange(1, time + 1) * (columns >= 0)).max(axis=1)
 
   def encode(params, method_state, images):
     del method_state

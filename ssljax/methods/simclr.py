@@ -27,7 +27,7 @@ def simclr(
   Args:
     encoder: module, `(batch, height, width, 3)` to `(batch, time, d)`.
     projector: module called with `train` and `mask`.
-    views: `(key, images, index)` to two pairs of (images, columns).
+    views: `(key, images, index, widths)` to two pairs of (images, columns).
     instances: `(projections, columns) -> rows, weights`, applied last.
     temperature: of the loss.
     negatives: 'batch', as in the papers: the instances of all images on all
@@ -49,7 +49,8 @@ def simclr(
 
   def loss(params, method_state, batch, key, step):
     del step
-    first, second = views(key, batch['image'], batch['index'])
+    widths = batch.get('width')
+    first, second = views(key, batch['image'], batch['index'], widths)
     images, columns = jax.tree.map(
       lambda a, b: jnp.concatenate((a, b)), first, second
     )

@@ -1,11 +1,16 @@
 """The small networks between a feature and a loss."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ssljax import parallel
+
+# Keras's default.
+_GLOROT = nn.initializers.glorot_uniform()
 
 
 class BatchNorm(nn.Module):
@@ -62,10 +67,13 @@ class BatchNorm(nn.Module):
 class Projector(nn.Module):
   """Dense without bias, LeakyReLU 0.18, Dense: the article's SimCLR head.
 
+  With BatchNorm after each Dense it is the article's SimSiam projector: Dense,
+  BatchNorm, LeakyReLU, Dense, BatchNorm.
+
   Attributes:
     width: outputs of both Dense layers.
-    batch_norm: puts BatchNorm after each Dense, which the article's head does
-      not have. Without it a small encoder's loss stays at ln N.
+    batch_norm: puts BatchNorm after each Dense. The article's SimCLR head has
+      none; without it a small encoder's loss stays at ln N.
     momentum: of BatchNorm's running statistics (Keras's default).
     epsilon: of BatchNorm (Keras's default).
     axis_name: the devices that share BatchNorm's statistics.
@@ -92,7 +100,54 @@ class Projector(nn.Module):
         x, train=train, mask=mask
       )
 
-    dense = {'kernel_init': nn.initializers.glorot_uniform()}
-    x = nn.Dense(self.width, use_bias=False, **dense)(x)
+    x = nn.Dense(self.width, use_bias=False, kernel_init=_GLOROT)(x)
     x = nn.leaky_relu(norm(x), 0.18)
-    return norm(nn.Dense(self.width, **dense)(x)).astype(jnp.float32)
+    return norm(nn.Dense(self.width, kernel_init=_GLOROT)(x)).astype(
+      jnp.float32
+    )
+
+
+class Predictor(nn.Module):
+  """Dense without bias, LeakyReLU 0.18, BatchNorm, Dense: the article's.
+
+  SimSiam's own order is Dense, BatchNorm, ReLU, Dense (arXiv 2011.10566,
+  section 3). Both have BatchNorm in the hidden layer and none at the output.
+
+  Attributes:
+    width: outputs, as many as the projector's.
+    hidden: outputs of the first Dense; narrower than `width`. The article
+      leaves its size open; a quarter is the paper's.
+    hidden_norm: BatchNorm in the hidden layer.
+    output_norm: BatchNorm at the output, which the article warns of.
+    momentum: of BatchNorm's running statistics (Keras's default).
+    epsilon: of BatchNorm (Keras's default).
+    axis_name: the devices that share BatchNorm's statistics.
+  """
+
+  width: int = 128
+  hidden: int = 32
+  hidden_norm: bool = True
+  output_norm: bool = False
+  momentum: float = 0.99
+  epsilon: float = 1e-3
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, '*rows p'],
+    *,
+    train: bool,
+    mask: Bool[Array, '*rows'] | None = None,
+  ) -> Float[Array, '*rows p']:
+    norm = functools.partial(
+      BatchNorm, self.momentum, self.epsilon, self.axis_name
+    )
+    x = nn.Dense(self.hidden, use_bias=False, kernel_init=_GLOROT)(x)
+    x = nn.leaky_relu(x, 0.18)
+    if self.hidden_norm:
+      x = norm()(x, train=train, mask=mask)
+    x = nn.Dense(self.width, kernel_init=_GLOROT)(x)
+    if self.output_norm:
+      x = norm()(x, train=train, mask=mask)
+    return x.astype(jnp.float32)

@@ -20,8 +20,9 @@ from ssljax.augment.text import text_views
 from ssljax.checkpoint import Checkpoints
 from ssljax.methods.recognize import recognize
 from ssljax.methods.simclr import simclr
+from ssljax.methods.simsiam import simsiam
 from ssljax.models import instances
-from ssljax.models.heads import Projector
+from ssljax.models.heads import Predictor, Projector
 from ssljax.models.sequence import CtcHead, SequenceEncoder
 
 STEPS, ROWS, DEVICES = 3, 16, 8
@@ -78,6 +79,18 @@ def _simclr(axis_name, *, batch_norm=True, pool=None, **options):
   )
 
 
+def _simsiam(axis_name, *, predictor=None, **options):
+  return simsiam(
+    _encoder(),
+    Projector(width=8, axis_name=axis_name),
+    Predictor(8, 4, axis_name=axis_name, **predictor or {}),
+    views=text_views(stride=STRIDE, shift=0.3, inversion=0.2),
+    instances=instances.frames(2, stride=STRIDE),
+    axis_name=axis_name,
+    **options,
+  )
+
+
 def _recognize(axis_name, **options):
   return recognize(
     _encoder(),
@@ -100,6 +113,13 @@ _RECOGNIZE = Case(
   progress=('loss', -1.0),
   metrics=('infeasible',),
 )
+_SIMSIAM = Case(
+  _simsiam,
+  parts=('encoder', 'projector', 'predictor'),
+  progress=('cosine', 0.3),
+  steps=60,
+  metrics=('cosine',),
+)
 CASES = {
   'simclr': _SIMCLR,
   'simclr/article': _SIMCLR._replace(
@@ -107,6 +127,11 @@ CASES = {
   ),
   'simclr/image': _SIMCLR._replace(
     build=functools.partial(_simclr, negatives='image')
+  ),
+  'simsiam': _SIMSIAM,
+  'simsiam/no predictor': _SIMSIAM._replace(
+    build=functools.partial(_simsiam, predict=False),
+    parts=('encoder', 'projector'),
   ),
   'recognize': _RECOGNIZE,
   'recognize/frozen': _RECOGNIZE._replace(

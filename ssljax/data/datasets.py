@@ -1,0 +1,77 @@
+"""The data of a run, by the options of `config.data`: rendered or a folder."""
+
+import functools
+from typing import Protocol
+
+from ssljax.data import folder, sources, text_images
+from ssljax.data.render import CHARSETS
+
+
+class Dataset(Protocol):
+  """What a run needs of its data.
+
+  Attributes:
+    splits: their names; those that begin with `test` are only ever read.
+    resolved: options of `config.data` as the data itself decides them.
+    skipped: (file, reason) of what could not be used.
+  """
+
+  splits: tuple[str, ...]
+  resolved: dict
+  skipped: list[tuple[str, str]]
+
+  def open(self, split: str) -> sources.Source: ...
+
+
+class Rendered:
+  """Images that the renderer makes, as soon as one of them is asked for."""
+
+  def __init__(self, *, data_dir: str, memory: int, counts, **recipe):
+    self.splits = tuple(split for split, count in counts.items() if count)
+    self.resolved, self.skipped = {}, []
+    self._memory = memory
+    self._prepare = functools.partial(
+      text_images.prepare, data_dir=data_dir, counts=counts, **recipe
+    )
+    # The stages of a run share their splits; in memory, each is decoded once.
+    self.open = functools.cache(self._open)
+
+  @functools.cached_property
+  def _builder(self):
+    return self._prepare()
+
+  def _open(self, split: str) -> sources.Source:
+    return sources.open_split(self._builder, split, memory=self._memory)
+
+
+class Own:
+  """A person's own images, all of them looked at here."""
+
+  def __init__(self, *, charset: str, **options):
+    found = folder.open_folder(
+      charset=CHARSETS.get(charset, charset), **options
+    )
+    self.splits, self.skipped = found.splits, found.skipped
+    self.resolved = {
+      'charset': charset or found.characters,
+      'max_length': found.max_length,
+      'contents': found.contents,
+    }
+    self.open = functools.cache(found.open)
+
+
+def open_dataset(options: dict, *, data_dir: str) -> Dataset:
+  """Opens the data that `config.data` describes.
+
+  Args:
+    options: `directory` and how to read it, or the recipe of rendered images.
+    data_dir: where rendered images are kept.
+
+  Raises:
+    UserError: images, labels or options that cannot be used.
+  """
+  options = {key: value for key, value in options.items() if key != 'contents'}
+  if options.get('directory'):
+    return Own(**options)
+  del options['max_length']
+  return Rendered(data_dir=data_dir, **options)
