@@ -142,6 +142,15 @@ def extents(marks: Sequence[Mark]) -> np.ndarray:
   return np.array([mark.extent for mark in marks], np.float32).reshape(-1, 2)
 
 
+def trimmed(mark: Mark) -> Mark:
+  """The mark without columns that have no ink; as it is if none has any."""
+  columns = np.flatnonzero(mark.fill.any(axis=0))
+  if not columns.size:
+    return mark
+  fill = mark.fill[:, columns[0] : columns[-1] + 1]
+  return mark._replace(left=mark.left + int(columns[0]), fill=fill)
+
+
 def region(mark: Mark) -> tuple[slice, slice]:
   """The rows and columns of a picture that a mark lies on."""
   h, w = mark.fill.shape
@@ -164,6 +173,11 @@ def paint(picture: np.ndarray, where: np.ndarray, colour) -> None:
   below = picture[rows, columns]
   below += where[rows, columns, None] * (colour - below)
   picture[rows, columns] = below
+
+
+def pick(rng: np.random.Generator, options: Sequence):
+  """One of the options, each as likely."""
+  return options[int(rng.integers(len(options)))]
 
 
 def pick_colour(rng: np.random.Generator, saturation, value) -> np.ndarray:
@@ -216,6 +230,28 @@ def curves(
       (2 * path).ravel().tolist(), 255, max(1, round(2 * thickness)), 'curve'
     )
   return np.asarray(image.reduce(2), np.float32) / 255
+
+
+def wave(rng, width, middle, amplitude, periods):
+  """A path (points, 2) across the image: one sine."""
+  x = np.linspace(-2, width + 2, 24)
+  phase = rng.uniform(0, 2 * math.pi)
+  y = middle + amplitude * np.sin(2 * math.pi * periods * x / width + phase)
+  return np.stack([x, y], -1)
+
+
+def shift_columns(coverage, shift):
+  """Moves each column down by `shift` (width,) pixels, between rows linearly.
+
+  Columns stay where they are, so extents stay true.
+  """
+  height = len(coverage)
+  rows = np.clip(np.arange(height)[:, None] - shift, 0, height - 1)
+  low = np.minimum(rows.astype(int), height - 2)
+  part = (rows - low).astype(np.float32)
+  above = np.take_along_axis(coverage, low, 0)
+  below = np.take_along_axis(coverage, low + 1, 0)
+  return above + part * (below - above)
 
 
 def dots(

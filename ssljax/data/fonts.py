@@ -6,6 +6,7 @@ turn and slant it from there, so an image costs no font rendering.
 
 import functools
 import importlib.resources
+from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
@@ -24,14 +25,29 @@ FACES = {
   'manrope_extrabold': ('font_manrope', 'Manrope-ExtraBold.ttf'),
 }
 
+# Faces that no image of a seen split is drawn with.
+HELD_OUT_FACES = {
+  'lato_regular': ('font_lato', 'Lato-Regular.ttf'),
+  'lato_black': ('font_lato', 'Lato-Black.ttf'),
+  'lato_bold_italic': ('font_lato', 'Lato-BoldItalic.ttf'),
+  'intuitive': ('font_intuitive', 'Intuitive.ttf'),
+}
+ALL_FACES = FACES | HELD_OUT_FACES
+
+
+def heavy(faces: Sequence[str]) -> tuple[str, ...]:
+  """Those with strokes wide enough to be seen as an outline."""
+  words = ('black', 'bold', 'fredoka')
+  return tuple(face for face in faces if any(word in face for word in words))
+
 
 def font_path(face: str) -> str:
-  """The font file of a face; ValueError for a name that is not in `FACES`."""
-  if face not in FACES:
+  """The font file of a face; ValueError for a name that is not there."""
+  if face not in ALL_FACES:
     raise ValueError(
-      f'Found font face {face!r}; expected one of {", ".join(FACES)}.'
+      f'Found font face {face!r}; expected one of {", ".join(ALL_FACES)}.'
     )
-  package, file = FACES[face]
+  package, file = ALL_FACES[face]
   return str(importlib.resources.files(package) / 'files' / file)
 
 

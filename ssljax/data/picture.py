@@ -1,37 +1,45 @@
-"""Draws examples of every layout: python -m ssljax.data.picture FILE.png"""
+"""Draws an example of every layout: python -m ssljax.data.picture FILE.png"""
 
 import sys
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from ssljax.data.layouts import LAYOUTS
+from ssljax.data import fonts, layouts
 from ssljax.data.render import render
 
+COLUMNS, CAPTION, GAP = 5, 16, 12
 
-def sheet(*, examples: int = 4, height: int = 60, width: int = 160, gap=8):
-  """RGB uint8: one row a layout, `examples` images of the split `test`."""
-  rows = len(LAYOUTS)
-  canvas = np.full(
-    (rows * (height + gap) - gap, examples * (width + gap) - gap, 3),
-    255,
-    np.uint8,
+
+def sheet(*, height: int = 60, width: int = 160) -> Image.Image:
+  """One example a layout under its name; a star where it is held out."""
+  rows = -(-len(layouts.LAYOUTS) // COLUMNS)
+  step_x, step_y = width + GAP, height + CAPTION + GAP
+  canvas = Image.new(
+    'RGB', (COLUMNS * step_x - GAP, rows * step_y - GAP), 'white'
   )
-  for row, layout in enumerate(LAYOUTS):
-    for column in range(examples):
-      example = render(
-        seed=0,
-        split='test',
-        index=column,
-        charset='alnum36' if column % 2 else 'digits',
-        layouts=(layout,),
-        height=height,
-        width=width,
-      )
-      top, left = row * (height + gap), column * (width + gap)
-      canvas[top : top + height, left : left + width] = example.image
+  draw = ImageDraw.Draw(canvas)
+  font = fonts.load_font('hanken_medium', 13)
+  for place, layout in enumerate(layouts.LAYOUTS):
+    unseen = layout in layouts.UNSEEN
+    example = render(
+      seed=0,
+      split='test_unseen' if unseen else 'test',
+      index=place,
+      charset='alnum36' if place % 2 else 'digits',
+      layouts=(layout,),
+      unseen_layouts=(layout,),
+      height=height,
+      width=width,
+    )
+    left, top = place % COLUMNS * step_x, place // COLUMNS * step_y
+    name = f'{layout} *' if unseen else layout
+    draw.text((left, top), name, fill=(90, 90, 90), font=font)
+    canvas.paste(
+      Image.fromarray(np.asarray(example.image)), (left, top + CAPTION)
+    )
   return canvas
 
 
 if __name__ == '__main__':
-  Image.fromarray(sheet()).save(sys.argv[1])
+  sheet().save(sys.argv[1])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssljax.data import fonts
 from ssljax.data import layouts as layouts_lib
 from ssljax.errors import UserError, check_known
 
@@ -26,7 +27,15 @@ CHARSETS = {
 }
 
 # The number is part of every image's key: never renumber, only append.
-SPLITS = {'unlabeled': 0, 'train': 1, 'validation': 2, 'test': 3}
+SPLITS = {
+  'unlabeled': 0,
+  'train': 1,
+  'validation': 2,
+  'test': 3,
+  'unlabeled_unseen': 4,
+  'test_unseen': 5,
+}
+UNSEEN_SPLITS = ('unlabeled_unseen', 'test_unseen')
 
 
 class Example(NamedTuple):
@@ -47,16 +56,22 @@ class Example(NamedTuple):
 
 
 def check_recipe(
-  *, seed: int, charset: str, layouts: Sequence[str], height: int, width: int
+  *,
+  seed: int,
+  charset: str,
+  layouts: Sequence[str],
+  unseen_layouts: Sequence[str],
+  height: int,
+  width: int,
 ) -> None:
   """UserError where `render` could not draw with these arguments."""
   check_known('charset', charset, CHARSETS)
-  if not layouts:
+  if not layouts or not unseen_layouts:
     raise UserError(
       'Found no layout; expected at least one of '
       f'{", ".join(layouts_lib.LAYOUTS)}.'
     )
-  for layout in layouts:
+  for layout in (*layouts, *unseen_layouts):
     check_known('layout', layout, layouts_lib.LAYOUTS)
   if height < 16 or width < 2 * height:
     raise UserError(
@@ -79,15 +94,23 @@ def render(
   layouts: Sequence[str],
   height: int,
   width: int,
+  unseen_layouts: Sequence[str] = layouts_lib.UNSEEN_LAYOUTS,
 ) -> Example:
   """Draws image `index` of a split.
 
   The text has 4 to 6 characters, uniform in length and in characters; the
-  layout is uniform over `layouts`. Text and layout do not depend on the size.
-  UserError for arguments outside `CHARSETS`, `LAYOUTS`, `SPLITS` or sizes.
+  layout is uniform over `layouts`, or over `unseen_layouts` for a split of
+  `UNSEEN_SPLITS`, which alone is drawn with the font faces that are held out.
+  Text and layout do not depend on the size. UserError for arguments outside
+  `CHARSETS`, `LAYOUTS`, `SPLITS` or sizes.
   """
   check_recipe(
-    seed=seed, charset=charset, layouts=layouts, height=height, width=width
+    seed=seed,
+    charset=charset,
+    layouts=layouts,
+    unseen_layouts=unseen_layouts,
+    height=height,
+    width=width,
   )
   check_known('split', split, SPLITS)
   if not 0 <= index < 2**32:
@@ -99,8 +122,13 @@ def render(
   length = int(rng.integers(LENGTHS[0], LENGTHS[1] + 1))
   places = rng.integers(len(characters), size=length)
   text = ''.join(characters[place] for place in places)
+  if split in UNSEEN_SPLITS:
+    layouts, faces = unseen_layouts, tuple(fonts.HELD_OUT_FACES)
+  else:
+    faces = tuple(fonts.FACES)
   layout = layouts[int(rng.integers(len(layouts)))]
-  picture, extents = layouts_lib.LAYOUTS[layout](rng, text, height, width)
+  draw = layouts_lib.LAYOUTS[layout]
+  picture, extents = draw(rng, text, height, width, faces)
   image = np.rint(np.clip(picture, 0, 255, out=picture)).astype(np.uint8)
   return Example(image, text, layout, extents)
 

@@ -22,7 +22,7 @@ from absl import logging
 
 from ssljax.data import render as render_lib
 from ssljax.data import workers
-from ssljax.data.layouts import LAYOUTS
+from ssljax.data.layouts import LAYOUTS, SEEN_LAYOUTS, UNSEEN_LAYOUTS
 from ssljax.data.render import LENGTHS, SPLITS, VERSION
 from ssljax.errors import UserError
 
@@ -39,14 +39,19 @@ class TextImagesConfig(tfds.core.BuilderConfig):
   charset: str = 'digits'
   height: int = 32
   width: int = 96
-  layouts: tuple[str, ...] = tuple(LAYOUTS)
+  layouts: tuple[str, ...] = SEEN_LAYOUTS
+  unseen_layouts: tuple[str, ...] = UNSEEN_LAYOUTS
   seed: int = 0
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def recipe(self) -> dict:
     """The arguments of `render` that are the same for every image."""
-    names = ('charset', 'height', 'width', 'layouts', 'seed')
-    return {name: getattr(self, name) for name in names}
+    names = ('charset', 'height', 'width', 'seed')
+    return {
+      **{name: getattr(self, name) for name in names},
+      'layouts': tuple(self.layouts),
+      'unseen_layouts': tuple(self.unseen_layouts),
+    }
 
 
 def recipe_config(*, counts: Mapping[str, int], **recipe) -> TextImagesConfig:
@@ -54,7 +59,8 @@ def recipe_config(*, counts: Mapping[str, int], **recipe) -> TextImagesConfig:
 
   Args:
     counts: images for each split; splits without images are left out.
-    **recipe: charset, height, width, layouts, seed, as for `render`.
+    **recipe: charset, height, width, layouts, unseen_layouts and seed, as for
+      `render`.
 
   Raises:
     UserError: unknown split, charset or layout, or a number out of range.
@@ -72,7 +78,6 @@ def recipe_config(*, counts: Mapping[str, int], **recipe) -> TextImagesConfig:
       f'of the splits {", ".join(SPLITS)}.'
     )
   config = TextImagesConfig(name='', counts=counts, **recipe)
-  config.layouts = tuple(config.layouts)
   render_lib.check_recipe(**config.recipe())
   key = json.dumps([VERSION, sorted(counts.items()), config.recipe()])
   digest = hashlib.sha256(key.encode()).hexdigest()[:10]
@@ -214,7 +219,8 @@ def prepare(
     counts: images for each split, as `{'unlabeled': 20_000, 'train': 500}`.
     processes: to render with; all cores by default.
     progress: whether to show a bar with speed and time left.
-    **recipe: charset, height, width, layouts, seed, as for `render`.
+    **recipe: charset, height, width, layouts, unseen_layouts and seed, as for
+      `render`.
 
   Returns:
     The builder, to be read by `sources.open_split`.

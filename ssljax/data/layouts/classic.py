@@ -1,36 +1,11 @@
-"""The layouts: ways to draw a text as a picture.
-
-A layout is a function of (rng, text, height, width) that returns the picture,
-float32 (height, width, 3) in 0..255, and the characters' extents, float32
-(len(text), 2) in pixels. It draws all that varies from `rng` alone. To add
-one, write the function and put it last in `LAYOUTS`; nothing else changes.
-"""
+"""Layouts: arcs, colours, textures, outlines."""
 
 import math
 
 import numpy as np
 
-from ssljax.data import drawing, fonts
-
-FACES = tuple(fonts.FACES)
-# Faces with strokes wide enough to be seen as an outline.
-HEAVY_FACES = tuple(
-  face
-  for face in FACES
-  if any(word in face for word in ('black', 'bold', 'fredoka'))
-)
-
-
-def _pick(rng, options):
-  return options[int(rng.integers(len(options)))]
-
-
-def _wave(rng, width, middle, amplitude, periods):
-  """A path (points, 2) across the image: one sine."""
-  x = np.linspace(-2, width + 2, 24)
-  phase = rng.uniform(0, 2 * math.pi)
-  y = middle + amplitude * np.sin(2 * math.pi * periods * x / width + phase)
-  return np.stack([x, y], -1)
+from ssljax.data import drawing
+from ssljax.data.fonts import heavy
 
 
 def _arc(rng, height, width):
@@ -43,9 +18,9 @@ def _arc(rng, height, width):
   return np.stack([x + a * np.cos(angle), y + b * np.sin(angle)], -1)
 
 
-def arcs(rng, text, height, width):
+def arcs(rng, text, height, width, faces):
   """Dark text of one colour on a light ground, under dots and arcs."""
-  face = _pick(rng, FACES)
+  face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.48, 0.62), rng.uniform(-0.02, 0.09)
   poses = [
     drawing.Pose(
@@ -73,12 +48,12 @@ def arcs(rng, text, height, width):
   return picture, drawing.extents(marks)
 
 
-def colors(rng, text, height, width):
+def colors(rng, text, height, width, faces):
   """A colour, face, size and turn for each character, on a noisy ground."""
   gap = rng.uniform(0, 0.1)
   poses = [
     drawing.Pose(
-      _pick(rng, FACES),
+      drawing.pick(rng, faces),
       rng.uniform(0.42, 0.64),
       rng.uniform(-32, 32),
       gap + rng.uniform(-0.03, 0.03),
@@ -104,9 +79,9 @@ def colors(rng, text, height, width):
   return picture, drawing.extents(marks)
 
 
-def textured(rng, text, height, width):
+def textured(rng, text, height, width, faces):
   """Light text on a dark ground of clouds and stripes, under scratches."""
-  face = _pick(rng, FACES)
+  face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.46, 0.62), rng.uniform(0, 0.12)
   slope, angle = rng.uniform(-0.06, 0.06), rng.uniform(-8, 8)
   poses = [
@@ -144,23 +119,9 @@ def textured(rng, text, height, width):
   return picture, drawing.extents(marks)
 
 
-def _shift_columns(coverage, shift):
-  """Moves each column down by `shift` (width,) pixels, between rows linearly.
-
-  Columns stay where they are, so extents stay true.
-  """
-  height = len(coverage)
-  rows = np.clip(np.arange(height)[:, None] - shift, 0, height - 1)
-  low = np.minimum(rows.astype(int), height - 2)
-  part = (rows - low).astype(np.float32)
-  above = np.take_along_axis(coverage, low, 0)
-  below = np.take_along_axis(coverage, low + 1, 0)
-  return above + part * (below - above)
-
-
-def hollow(rng, text, height, width):
+def hollow(rng, text, height, width, faces):
   """Outlined letters, slanted, waving and touching, with a line through."""
-  face = _pick(rng, HEAVY_FACES)
+  face = drawing.pick(rng, heavy(faces))
   cap, slant = rng.uniform(0.52, 0.66), rng.uniform(-0.25, 0.25)
   gap = rng.uniform(-0.07, 0.03)
   poses = [
@@ -186,7 +147,7 @@ def hollow(rng, text, height, width):
     columns * (2 * math.pi * rng.uniform(0.6, 1.8) / width)
     + rng.uniform(0, 2 * math.pi)
   )
-  outline = _shift_columns(outline, shift)
+  outline = drawing.shift_columns(outline, shift)
   first, last = (
     drawing.pick_colour(rng, (0.05, 0.3), (0.7, 0.95)) for _ in '12'
   )
@@ -194,7 +155,7 @@ def hollow(rng, text, height, width):
   picture = drawing.ground(first + ramp * (last - first), height, width)
   ink = drawing.pick_colour(rng, (0.4, 1), (0.05, 0.45))
   drawing.paint(picture, outline, ink)
-  path = _wave(
+  path = drawing.wave(
     rng,
     width,
     rng.uniform(0.35, 0.65) * height,
@@ -204,11 +165,3 @@ def hollow(rng, text, height, width):
   through = drawing.curves([path], rng.uniform(0.7, 1.2) * unit, height, width)
   drawing.paint(picture, through, ink)
   return picture, drawing.extents(marks)
-
-
-LAYOUTS = {
-  'arcs': arcs,
-  'colors': colors,
-  'textured': textured,
-  'hollow': hollow,
-}

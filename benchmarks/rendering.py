@@ -1,0 +1,59 @@
+"""How fast images are rendered: python benchmarks/rendering.py
+
+Images a second at 160x60, alnum36, with PNG encoding: each layout on one core,
+their average (one of each layout in the time of all), and all of them over 1,
+2, ... cores.
+"""
+
+import time
+
+from ssljax.data import layouts, workers
+from ssljax.data.render import render_chunk
+
+COUNT, CHUNK = 400, 50
+
+
+def recipe(names) -> dict:
+  return {
+    'seed': 0,
+    'charset': 'alnum36',
+    'height': 60,
+    'width': 160,
+    'layouts': names,
+    'unseen_layouts': names,
+  }
+
+
+def seconds(names, count: int, processes: int) -> float:
+  """Time for `count` images, without the start of the workers."""
+  tasks = [
+    (recipe(names), 'train', start, start + CHUNK)
+    for start in range(0, count + CHUNK * processes, CHUNK)
+  ]
+  chunks = workers.ordered_map(render_chunk, tasks, processes=processes)
+  for _ in range(processes):
+    next(chunks)
+  start = time.perf_counter()
+  for _ in chunks:
+    pass
+  return time.perf_counter() - start
+
+
+def main():
+  total = 0.0
+  for name in layouts.LAYOUTS:
+    seconds((name,), CHUNK, 1)  # glyphs are drawn once, and kept
+    taken = seconds((name,), COUNT, 1)
+    total += taken / COUNT
+    print(f'{name:10s} {COUNT / taken:6.0f} images/s')
+  print(f'{"average":10s} {len(layouts.LAYOUTS) / total:6.0f} images/s')
+  one = None
+  for cores in range(1, workers.available_cores() + 1):
+    count = 2000 * cores
+    rate = count / seconds(tuple(layouts.LAYOUTS), count, cores)
+    one = one or rate
+    print(f'{cores} cores    {rate:6.0f} images/s, {rate / one:.2f} times one')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,154 @@
+"""Layouts: overlap, warp, grid, salt and pepper, uneven spacing."""
+
+import math
+
+import numpy as np
+
+from ssljax.data import drawing
+
+
+def overlap(rng, text, height, width, faces):
+  """Large characters that lie over one another, each with a thin rim."""
+  face = drawing.pick(rng, faces)
+  cap = rng.uniform(0.6, 0.75)
+  poses = [
+    drawing.Pose(
+      face,
+      cap * rng.uniform(0.92, 1.05),
+      rng.uniform(-16, 16),
+      rng.uniform(-0.17, -0.09),
+      rng.uniform(-0.08, 0.08),
+    )
+    for _ in text
+  ]
+  unit = height / 32
+  rim = round(1.6 * unit)
+  marks = drawing.set_line(rng, text, poses, height, width, stroke=rim)
+  light = drawing.pick_colour(rng, (0.05, 0.35), (0.8, 1))
+  picture = drawing.ground(light, height, width)
+  ink = drawing.pick_colour(rng, (0.5, 1), (0.1, 0.55))
+  for mark in marks:
+    part = picture[drawing.region(mark)]
+    drawing.paint(part, mark.outline, light)
+    drawing.paint(part, mark.fill, ink)
+  return picture, drawing.extents(marks)
+
+
+def warp(rng, text, height, width, faces):
+  """Solid text on a strong wave, light or dark, struck through by it."""
+  face = drawing.pick(rng, faces)
+  cap, gap = rng.uniform(0.42, 0.52), rng.uniform(0, 0.08)
+  poses = [
+    drawing.Pose(face, cap, rng.uniform(-6, 6), gap, rng.uniform(-0.02, 0.02))
+    for _ in text
+  ]
+  amplitude = rng.uniform(0.1, 0.17) * height
+  marks = drawing.set_line(
+    rng, text, poses, height, width, edge=math.ceil(amplitude)
+  )
+  periods, phase = rng.uniform(0.9, 2), rng.uniform(0, 2 * math.pi)
+  x = np.arange(width) * (2 * math.pi * periods / width)
+  shift = amplitude * np.sin(x + phase)
+  coverage = drawing.shift_columns(
+    drawing.coverage(marks, height, width), shift
+  )
+  ground, ink = (
+    drawing.pick_colour(rng, (0.4, 0.9), (0.25, 0.5)),
+    drawing.pick_colour(rng, (0, 0.4), (0.85, 1)),
+  )
+  if rng.random() < 0.5:
+    ground, ink = ink, ground
+  picture = drawing.ground(ground, height, width)
+  drawing.paint(picture, coverage, ink)
+  middle = (rng.uniform(0.42, 0.58)) * height
+  places = np.linspace(0, width - 1, 24)
+  path = np.stack([places, middle + np.interp(places, np.arange(width), shift)])
+  through = drawing.curves(
+    [path.T], rng.uniform(1.2, 1.8) * height / 32, height, width
+  )
+  drawing.paint(picture, through, ink)
+  return picture, drawing.extents(marks)
+
+
+def grid(rng, text, height, width, faces):
+  """Text behind a grid: lines of the ground's colour cut it, others cross."""
+  face = drawing.pick(rng, faces)
+  cap, gap = rng.uniform(0.52, 0.66), rng.uniform(0, 0.1)
+  poses = [
+    drawing.Pose(
+      face,
+      cap,
+      rng.uniform(-12, 12),
+      gap + rng.uniform(-0.02, 0.02),
+      rng.uniform(-0.06, 0.06),
+    )
+    for _ in text
+  ]
+  marks = drawing.set_line(rng, text, poses, height, width)
+  light = drawing.pick_colour(rng, (0, 0.2), (0.85, 1))
+  ink = drawing.pick_colour(rng, (0.3, 1), (0.1, 0.55))
+  picture = drawing.ground(light, height, width)
+  drawing.paint(picture, drawing.coverage(marks, height, width), ink)
+  unit = height / 32
+  lean = rng.uniform(-0.35, 0.35) * height
+  across = np.arange(rng.uniform(0, 6), width, rng.uniform(6, 10) * unit)
+  down = np.arange(rng.uniform(0, 4), height, rng.uniform(5, 8) * unit)
+  upright = [np.array([(x + lean, 0), (x - lean, height)]) for x in across]
+  level = [np.array([(0, y), (width, y)]) for y in down]
+  thickness = rng.uniform(0.7, 1.05) * unit
+  pattern = drawing.curves(upright, thickness, height, width)
+  drawing.paint(picture, rng.uniform(0.8, 1) * pattern, light)
+  pattern = drawing.curves(level, thickness, height, width)
+  drawing.paint(picture, rng.uniform(0.55, 0.9) * pattern, ink)
+  return picture, drawing.extents(marks)
+
+
+def salt(rng, text, height, width, faces):
+  """Text hardly darker or lighter than its ground, in salt and pepper."""
+  face = drawing.pick(rng, faces)
+  cap, gap = rng.uniform(0.52, 0.66), rng.uniform(0.02, 0.12)
+  poses = [
+    drawing.Pose(
+      face,
+      cap * rng.uniform(0.95, 1.05),
+      rng.uniform(-18, 18),
+      gap,
+      rng.uniform(-0.08, 0.08),
+    )
+    for _ in text
+  ]
+  marks = drawing.set_line(rng, text, poses, height, width)
+  ground = drawing.pick_colour(rng, (0, 0.25), (0.45, 0.65))
+  contrast = rng.uniform(40, 70) * (1 if rng.random() < 0.5 else -1)
+  picture = drawing.ground(ground, height, width)
+  drawing.paint(
+    picture, drawing.coverage(marks, height, width), ground + contrast
+  )
+  speck = rng.random((height, width))
+  share = rng.uniform(0.02, 0.05)
+  picture[speck < share] = 0
+  picture[speck > 1 - share] = 255
+  return picture, drawing.extents(marks)
+
+
+def spaced(rng, text, height, width, faces):
+  """Sizes, heights and spaces that differ, on a ground that fades downwards."""
+  face = drawing.pick(rng, faces)
+  poses = [
+    drawing.Pose(
+      face,
+      rng.uniform(0.34, 0.66),
+      rng.uniform(-10, 10),
+      rng.uniform(0, 0.42),
+      rng.uniform(-0.17, 0.17),
+    )
+    for _ in text
+  ]
+  marks = drawing.set_line(rng, text, poses, height, width)
+  first, last = (drawing.pick_colour(rng, (0.1, 0.6), (0.6, 1)) for _ in '12')
+  fade = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+  picture = drawing.ground(first, height, width)
+  picture += fade * (last - first)
+  ink = drawing.pick_colour(rng, (0.5, 1), (0, 0.3))
+  drawing.paint(picture, drawing.coverage(marks, height, width), ink)
+  return picture, drawing.extents(marks)
