@@ -11,8 +11,8 @@ Scales: `laptop` (at most 30 minutes a seed on 2 CPU cores), `gpu` (one GPU of
 the H200's class, under 25 minutes), `article` (its sizes and hyperparameters to
 the letter). Any of them can be stopped (Ctrl-C, SIGTERM, SIGKILL) and goes on
 with the same command; where a job may take ten minutes, put `timeout 580`
-before it, and repeat it until it prints the table. `seeds=3` runs three training seeds, for means and
-standard deviations:
+before it, and repeat it until it prints the table. `seeds=3` runs three
+training seeds, for means and standard deviations:
 
   python -m ssljax.main --config=configs/article_table.py:laptop,seeds=3
 """

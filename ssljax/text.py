@@ -159,3 +159,17 @@ def frames_needed(text: str) -> int:
   """
   repeats = sum(a == b for a, b in itertools.pairwise(text))
   return len(text) + repeats
+
+
+def shown_frames(
+  widths: Int[np.ndarray, 'batch'], *, frames: int, width: int
+) -> Bool[np.ndarray, 'batch frames']:
+  """Which frames show an image rather than the padding on its right.
+
+  Args:
+    widths: pixels of each image before its padding.
+    frames: of an image with its padding.
+    width: pixels of an image with its padding.
+  """
+  shown = -(-np.asarray(widths) * frames // width)
+  return np.arange(frames) < shown[:, None]

@@ -57,7 +57,7 @@ ONE, ENDS = _all(_config())
 
 
 def test_one_step_a_call():
-  assert ENDS == list(range(1, 21))
+  assert list(range(1, 21)) == ENDS
   assert (ONE % 10 == 1).all()  # transformed
 
 

@@ -1,7 +1,7 @@
 """The layer picture of the design: who may import whom, read from the source.
 
-  4  main
-  3  build, plan, train, checkpoint, log, results
+  4  main   reader (`ssljax.load`)
+  3  build, plan, feed, train, checkpoint, log, runs, results
   2  methods   evals   data
   1  losses   models   augment   optim
   0  core   parallel   text   errors
@@ -22,8 +22,17 @@ LEVELS = (
   ('core', 'parallel', 'text', 'errors'),
   ('losses', 'models', 'augment', 'optim'),
   ('methods', 'evals', 'data'),
-  ('build', 'plan', 'train', 'checkpoint', 'log', 'results'),
-  ('main',),
+  (
+    'build',
+    'plan',
+    'feed',
+    'train',
+    'checkpoint',
+    'log',
+    'runs',
+    'results',
+  ),
+  ('main', 'reader'),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 

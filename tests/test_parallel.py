@@ -247,7 +247,8 @@ def test_a_scan_over_shared_data_is_the_same_steps(mapping, devices):
   one = parallel.compile_step(_step, mapping='jit')
   expected, losses = _state(), []
   for rows in positions:
-    expected, found = one(expected, jax.tree.map(lambda x: x[rows], table))
+    batch = {name: column[rows] for name, column in table.items()}
+    expected, found = one(expected, batch)
     losses.append(found['loss'])
   np.testing.assert_allclose(
     state['weights'], expected['weights'], rtol=1e-5, atol=1e-6

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ssljax.evals import text_metrics
-from ssljax.text import Charset
+from ssljax.text import Charset, shown_frames
 
 
 def read(
@@ -15,12 +15,18 @@ def read(
 
   Args:
     predict: uint8 images to logits `(batch, time, classes)`.
-    batches: dicts of `image`, `text`, `layout` and bool `valid`.
+    batches: dicts of `image`, `text`, `layout`, bool `valid` and, where images
+      are padded, `width`.
     charset: of the logits.
   """
   predictions, labels, layouts = [], [], []
   for batch in batches:
-    read_texts = charset.greedy(np.asarray(predict(batch['image'])))
+    logits, valid = np.asarray(predict(batch['image'])), None
+    if 'width' in batch:
+      valid = shown_frames(
+        batch['width'], frames=logits.shape[1], width=batch['image'].shape[2]
+      )
+    read_texts = charset.greedy(logits, valid)
     for (prediction, _), label, layout, valid in zip(
       read_texts, batch['text'], batch['layout'], batch['valid'], strict=True
     ):
