@@ -17,10 +17,9 @@ training seeds, for means and standard deviations:
   python -m ssljax.main --config=configs/article_table.py:laptop,seeds=3
 """
 
-from configs import common, simclr_ocr
-from configs.simsiam_ocr import SIMSIAM
+from configs import common, simclr_ocr, simsiam_ocr
 
-METHODS = {'SimSiam': SIMSIAM, 'SimCLR': simclr_ocr.SIMCLR}
+METHODS = {'SimSiam': simsiam_ocr.stages, 'SimCLR': simclr_ocr.stages}
 # The held-out layouts in pretraining: never seen, or present without labels.
 POOLS = {
   '': 'unlabeled',
@@ -34,9 +33,17 @@ PUBLISHED = {
 }
 
 
-def pretrained(scale, seed, name, method, split):
+def stages_of(stages, scale):
+  """A method's stages; at `laptop` longer finetuning, for nine layouts."""
+  made = stages(scale)
+  if scale == 'laptop':
+    made['finetune'].steps = 1250
+    made['supervised'].steps = made['head'].steps + 1250
+  return made
+
+
+def pretrained(plain, seed, name, split):
   """The stages of one pretrained row, by name."""
-  plain = simclr_ocr.stages(scale, method)
   names = {stage: f'{stage}_{name}_{seed}' for stage in plain}
   plain['pretrain'].data.split = split
   plain['head'].take.encoder = names['pretrain']
@@ -49,16 +56,17 @@ def pretrained(scale, seed, name, method, split):
 def of_seed(scale, seed):
   """Every stage of a seed, by name, and each row's last one, by title."""
   stages, rows = {}, {}
-  plain = simclr_ocr.stages(scale)
-  stages[f'supervised_{seed}'] = plain['supervised']
+  stages[f'supervised_{seed}'] = stages_of(simclr_ocr.stages, scale)[
+    'supervised'
+  ]
   rows[SUPERVISED] = f'supervised_{seed}'
-  for title, method in METHODS.items():
+  for title, plain in METHODS.items():
     for suffix, split in POOLS.items():
       name = title.lower() + ('_all' if suffix else '')
-      made = pretrained(scale, seed, name, method, split)
+      made = pretrained(stages_of(plain, scale), seed, name, split)
       stages |= made
       rows[f'{title} + finetune{suffix}'] = f'finetune_{name}_{seed}'
-  equal = simclr_ocr.stages(scale)['supervised']
+  equal = stages_of(simclr_ocr.stages, scale)['supervised']
   equal.epochs, equal.steps = 0, None
   equal.match_compute = tuple(
     f'{stage}_simclr_{seed}' for stage in ('pretrain', 'head', 'finetune')
@@ -84,7 +92,7 @@ def get_config(arg=None):
     for title, stage in titles.items():
       rows.setdefault(title, []).append(stage)
   config.recipe = tuple(recipe)
-  labels = f'{stages["finetune_simclr_0"].data.count or "40,000"} labels'
+  labels = f'{config.supervised_0.data.count or "40,000"} labels'
   config.rows = tuple(
     (labels, title, tuple(row)) for title, row in rows.items()
   )

@@ -136,7 +136,8 @@ def data(scale: str, *, seed=1, layouts=LAYOUTS, unseen=0):
       'unseen_layouts': UNSEEN_LAYOUTS,
       'seed': seed,
       'counts': counts,
-      'memory': 2**30,
+      # Bytes of decoded images that a split may hold; a GPU's host has more.
+      'memory': 2**36 if scale == 'gpu' else 2**30,
     }
   )
 

@@ -98,30 +98,35 @@ def objective(scale: str, method) -> dict:
   return method | {'instances': instances}
 
 
+# Pretraining, head and finetuning in steps; images a step with and without
+# labels; labels. What the article's stages are counted in is epochs.
+SIZES = {
+  'smoke': {'steps': (4, 4, 8), 'batches': (48, 16), 'labels': 256},
+  'laptop': {'steps': (1000, 250, 650), 'batches': (48, 16), 'labels': 500},
+  'gpu': {'steps': (4000, 500, 4000), 'batches': (256, 64), 'labels': 5000},
+}
+ENCODERS = {
+  'smoke': {'channels': (8, 16), 'width': 32, 'layers': 1, 'heads': 4},
+  'laptop': {'channels': (32, 64), 'width': 128, 'layers': 2, 'heads': 4},
+  'article': {
+    'channels': (64, 128, 256),
+    'width': 256,
+    'layers': 6,
+    'heads': 8,
+  },
+}
+
+
 def network(scale: str) -> dict:
-  """The encoder, projector and head of a scale."""
-  if scale == 'article':
-    encoder = {
-      'channels': (64, 128, 256),
-      'strides': ((2, 2), (2, 2), (2, 1)),
-      'width': 256,
-      'layers': 6,
-      'heads': 8,
-    }
-  else:
-    laptop = scale == 'laptop'
-    encoder = {
-      'channels': (32, 64) if laptop else (8, 16),
-      'strides': ((2, 2), (2, 2)),
-      'width': 128 if laptop else 32,
-      'layers': 2 if laptop else 1,
-      'heads': 4,
-    }
+  """The encoder, projector, predictor and head of a scale."""
+  large = scale in ('gpu', 'article')
+  encoder = ENCODERS['article' if large else scale]
+  strides = ((2, 2), (2, 2), (2, 1))[: len(encoder['channels'])]
   return {
-    'encoder': encoder | {'dtype': 'float32'},
+    'encoder': encoder | {'strides': strides, 'dtype': 'float32'},
     'projector': {'width': 128, 'batch_norm': scale != 'article'},
     'predictor': {'hidden': 32},
-    'head_width': 256 if scale == 'article' else 128,
+    'head_width': 256 if large else 128,
   }
 
 
@@ -135,9 +140,9 @@ def base(scale: str, data: ConfigDict | None = None) -> ConfigDict:
       # Compiling takes most of a smoke run, and its speed matters to nobody.
       'optimize': scale != 'smoke',
       'log_every': 20,
-      'checkpoint_every': 1000 if scale == 'article' else 200,
+      'checkpoint_every': 1000 if scale in ('gpu', 'article') else 200,
       'steps_per_call': 0,  # 1 on CPU, log_every on an accelerator
-      'resident': False,  # whether the images stay on the device
+      'resident': scale == 'gpu',  # whether all images stay on the device
       'data': data or common.data(scale),
       'product': 'finetune',  # the stage that `ssljax.load` reads with
       'labelled_layouts': {},
@@ -152,21 +157,20 @@ def stages(scale: str, method=SIMCLR) -> dict:
   """The article's four stages; `supervised` has the same labelled steps."""
   if scale == 'article':
     return article_stages(method)
-  laptop = scale == 'laptop'
-  adamw = ADAMW | {'learning_rate': 2e-3}
+  sizes, adamw = SIZES[scale], ADAMW | {'learning_rate': 2e-3}
+  (pretrain, head, finetune), (many, few) = sizes['steps'], sizes['batches']
   labelled = {
-    'batch_size': 16,
-    'count': 500 if laptop else 256,
+    'batch_size': few,
+    'count': sizes['labels'],
     'views': LABELLED_VIEWS,
     'optimizer': adamw,
   }
-  head, finetune = (250, 650) if laptop else (4, 8)
   return {
     'pretrain': common.stage(
       objective(scale, method),
       split='unlabeled',
-      steps=1000 if laptop else 4,
-      batch_size=48,
+      steps=pretrain,
+      batch_size=many,
       optimizer=adamw,
       views=PRETRAIN_VIEWS,
     ),
@@ -224,8 +228,8 @@ def article_stages(method) -> dict:
   }
 
 
-def recipe(arg, title: str, method) -> ConfigDict:
-  """Pretraining by `method`, a head, finetuning, and the supervised row.
+def recipe(arg, title: str, stages=stages) -> ConfigDict:
+  """A method's `stages(scale)`, in a row each, and the supervised one.
 
   With `data=DIR` on a person's own images, of which `charset` may name the
   characters; with `take=RUN` from an encoder that another run has pretrained.
@@ -235,7 +239,7 @@ def recipe(arg, title: str, method) -> ConfigDict:
   if options.data:
     data = common.own_data(options.data, options.charset)
   config = base(options.scale, data)
-  config.update(stages(options.scale, method))
+  config.update(stages(options.scale))
   config.recipe = ('pretrain', 'head', 'finetune', 'supervised')
   labels = f'{config.finetune.data.count or "40,000"} labels, all layouts'
   if options.data:
@@ -259,4 +263,4 @@ def recipe(arg, title: str, method) -> ConfigDict:
 
 def get_config(arg=None) -> ConfigDict:
   """`--config=configs/simclr_ocr.py:SCALE,data=DIR,charset=NAME,take=RUN`."""
-  return recipe(arg, 'SimCLR', SIMCLR)
+  return recipe(arg, 'SimCLR')

@@ -101,7 +101,7 @@ def flag_error(argv, error) -> str:
   return str(error.args[0] if error.args else error)
 
 
-def check_recipe(config, workdir: pathlib.Path) -> None:
+def check_recipe(config) -> None:
   """Every stage is described, by a method that exists, from parts that do.
 
   Here rather than when the stage's turn comes, perhaps after hours.
@@ -111,7 +111,7 @@ def check_recipe(config, workdir: pathlib.Path) -> None:
     check_known('stage', name, known)
     build.method(config, config[name])
     for origin in config[name].take.values():
-      runs.locate(runs.Place(config, workdir, name), origin)
+      runs.locate(runs.Place(config, pathlib.Path(), name), origin)
 
 
 def default_workdir(config) -> pathlib.Path:
@@ -226,7 +226,7 @@ def run(config, workdir: pathlib.Path, data_dir: str, stop) -> str:
   """All stages; returns the table."""
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
   config.data.update(dataset.resolved)
-  check_recipe(config, workdir)
+  check_recipe(config)
   claim(workdir, config)
   report_skipped(workdir, dataset.skipped)
   for name in config.recipe:
@@ -234,8 +234,9 @@ def run(config, workdir: pathlib.Path, data_dir: str, stop) -> str:
       raise train.Stopped
     train.run_stage(config, name, workdir=workdir, dataset=dataset, stop=stop)
   found = results.results(config, workdir)
-  table = results.render(found)
-  write_json(workdir / 'results.json', found)
+  pretraining = results.telemetry(config, workdir)
+  table = results.render(found, pretraining)
+  write_json(workdir / 'results.json', {**found, 'pretraining': pretraining})
   (workdir / 'results.md').write_text(table)
   return table
 

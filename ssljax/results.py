@@ -6,6 +6,7 @@ between two rows is paired, image by image.
 """
 
 import csv
+import json
 import pathlib
 from typing import NamedTuple
 
@@ -180,6 +181,29 @@ def results(config, workdir: pathlib.Path) -> dict:
   return found
 
 
+def telemetry(config, workdir: pathlib.Path) -> dict[str, dict]:
+  """The last line of the log of each stage that does not read, by name."""
+  found = {}
+  for stage in config.recipe:
+    if 'fit' in read_json(workdir / stage / 'stage.json'):
+      continue
+    lines = (workdir / stage / 'metrics.jsonl').read_text().splitlines()
+    found[stage] = json.loads(lines[-1])
+  return found
+
+
+def _telemetry_table(found) -> str:
+  names = dict.fromkeys(name for line in found.values() for name in line)
+  shown = [name for name in names if name not in ('seconds', 'update_norm')]
+  cells = [
+    (stage, *(line.get(name) for name in shown))
+    for stage, line in found.items()
+  ]
+  return table(
+    cells, ('pretraining', *(name.replace('_', ' ') for name in shown))
+  )
+
+
 def _shown(figure) -> str:
   text = f'{figure["value"]:.3f} [{figure["low"]:.3f}, {figure["high"]:.3f}]'
   if len(figure['by_seed']) > 1:
@@ -224,7 +248,7 @@ def _layouts_table(part) -> str:
   return table(cells, ('edit distance accuracy', *groups))
 
 
-def render(found: dict) -> str:
+def render(found: dict, pretraining: dict | None = None) -> str:
   """The results as markdown: for each label set, figures and layouts.
 
   Values are means over seeds, brackets the 95 % bootstrap interval over test
@@ -243,4 +267,6 @@ def render(found: dict) -> str:
       'Differences are paired, image by image.',
       _layouts_table(part),
     ]
+  if pretraining:
+    blocks.append(_telemetry_table(pretraining))
   return '\n\n'.join(blocks) + '\n'

@@ -9,12 +9,17 @@ import sys
 import ml_collections
 import pytest
 
+from configs import common
 from ssljax import build, main
+from ssljax.data import layouts
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCALES = {
   'simclr_ocr': ('smoke', 'laptop', 'article'),
   'supervised_ocr': ('smoke', 'laptop', 'article'),
+  'simsiam_ocr': ('smoke', 'laptop', 'article'),
+  'article_table': ('smoke', 'laptop', 'gpu', 'article'),
+  'simsiam_warnings': ('smoke', 'laptop'),
   'compare_ocr': ('smoke', 'laptop'),
 }
 EVERY = [(name, scale) for name, scales in SCALES.items() for scale in scales]
@@ -41,7 +46,7 @@ def test_laptop_is_the_default_and_others_are_refused(name):
     _config(name, 'labtop')
   with pytest.raises(ValueError, match=r"Found 'sead=1'.*key=value"):
     _config(name, 'sead=1')
-  for scale in {'smoke', 'laptop', 'article'} - set(SCALES[name]):
+  for scale in {'smoke', 'laptop', 'gpu', 'article'} - set(SCALES[name]):
     with pytest.raises(ValueError, match='Found'):
       _config(name, scale)
 
@@ -76,9 +81,8 @@ def test_stages_name_earlier_stages(name, scale):
     # A stage that freezes a part has it from somewhere, or says `random`.
     for part in options.freeze:
       assert part in options.take or 'random' in stage, stage
-    assert options.batch_size <= (
-      options.data.count or config.data.counts[options.data.split]
-    )
+    counts = [config.data.counts[x] for x in options.data.split.split('+')]
+    assert options.batch_size <= (options.data.count or sum(counts))
 
 
 @pytest.mark.parametrize(('name', 'scale'), EVERY)
@@ -102,23 +106,26 @@ def test_rows_name_stages_that_read(name, scale):
   for pair in config.differences:
     assert set(pair) <= names
   labels = {label for label, _, _ in config.rows}
-  for label, layouts in config.labelled_layouts.items():
+  for label, part in config.labelled_layouts.items():
     assert label in labels
-    assert set(layouts) < set(config.data.layouts)
+    assert set(part) < set(config.data.layouts)
 
 
 @pytest.mark.parametrize(('name', 'scale'), EVERY)
 def test_data_has_what_the_stages_ask_for(name, scale):
   config = _config(name, scale)
-  assert set(config.data.counts) == {
+  unseen = {'unlabeled_unseen', 'test_unseen'} & set(config.data.counts)
+  assert set(config.data.counts) - unseen == {
     'unlabeled', 'train', 'validation', 'test'
   }  # fmt: skip
+  assert len(unseen) == (2 if name == 'article_table' else 0)
   for stage in config.recipe:
     data = config[stage].data
     share = len(data.layouts or config.data.layouts) / len(config.data.layouts)
     # Layouts are uniform; a tenth is left for chance.
     asked = data.count or 0
-    available = config.data.counts[data.split] * share
+    splits = data.split.split('+')
+    available = sum(config.data.counts[x] for x in splits) * share
     assert asked <= (available if share == 1 else 0.9 * available), stage
     assert set(data.layouts) <= set(config.data.layouts)
   # CTC writes six equal characters in eleven frames.
@@ -142,6 +149,94 @@ def test_laptop_is_what_the_issue_asks_for():
     assert not config[stage].data.layouts
   assert config.supervised.steps == config.head.steps + config.finetune.steps
   assert config.supervised.views == config.finetune.views == config.head.views
+
+
+def test_configs_name_the_layouts_that_there_are():
+  """They import nothing of ssljax, so they say them again."""
+  assert common.SEEN_LAYOUTS == layouts.SEEN_LAYOUTS
+  assert common.UNSEEN_LAYOUTS == layouts.UNSEEN_LAYOUTS
+
+
+def test_the_article_table_compares_like_with_like():
+  config = _config('article_table', 'laptop,seeds=2')
+  assert len(config.recipe) == 2 * (2 * 2 * 3 + 2)
+  labelled = [s for s in config.recipe if not s.startswith('pretrain')]
+  for key in ('views', 'data', 'batch_size'):
+    assert len({str(config[stage][key]) for stage in labelled}) == 1, key
+  for seed in (0, 1):
+    steps = {
+      stage: config[stage].steps
+      for stage in config.recipe
+      if stage.endswith(f'_{seed}')
+    }
+    for method in ('simclr', 'simsiam', 'simclr_all', 'simsiam_all'):
+      head, finetune, pretrain = (
+        steps[f'{stage}_{method}_{seed}']
+        for stage in ('head', 'finetune', 'pretrain')
+      )
+      assert head + finetune == steps[f'supervised_{seed}']
+      assert pretrain == steps[f'pretrain_simclr_{seed}']
+      pool = config[f'pretrain_{method}_{seed}'].data.split.split('+')
+      # No row learns from a label of a held-out layout; `_all` sees them.
+      assert ('unlabeled_unseen' in pool) is method.endswith('_all')
+    assert {config[stage].seed for stage in steps} == {seed}
+    spent = config[f'equal_{seed}'].match_compute
+    assert spent == tuple(
+      f'{s}_simclr_{seed}' for s in ('pretrain', 'head', 'finetune')
+    )
+  assert dict(config.published) == {
+    'supervised': 0.9081,
+    'SimSiam + finetune': 0.9541,
+    'SimCLR + finetune': 0.957,
+  }
+
+
+def test_simsiam_to_the_letter():
+  config = _config('simsiam_ocr', 'article')
+  simclr = _config('simclr_ocr', 'article')
+  assert config.pretrain.method.to_dict() == {
+    'name': 'simsiam',
+    'l2': 1e-3,
+    'predict': True,
+    'stop_gradient': True,
+    'projector': {'batch_norm': True},
+    'instances': {'name': 'frames', 'pool': 5, 'matched': False},
+  }
+  assert 'rates' not in config.pretrain.optimizer
+  for key in ('optimizer', 'views', 'batch_size', 'epochs'):
+    assert config.pretrain[key] == simclr.pretrain[key]
+  assert config.finetune == simclr.finetune
+
+
+def test_each_warning_changes_one_thing():
+  config = _config('simsiam_warnings', 'laptop')
+  methods = [
+    config[stage].method.to_dict()
+    for stage in config.recipe
+    if stage.startswith('pretrain')
+  ]
+  assert len(methods) == 5
+  for other in methods[1:]:
+    changed = {
+      key
+      for key in {*other, *methods[0]}
+      if other.get(key) != methods[0].get(key)
+    }
+    assert len(changed) == 1, changed
+
+
+def test_own_images_and_the_encoder_of_another_run():
+  config = _config('simclr_ocr', 'data=/my/folder,charset=digits')
+  assert config.data.directory == '/my/folder'
+  assert config.data.charset == 'digits'
+  assert config.finetune.data.count is None
+  assert config.recipe == ('pretrain', 'head', 'finetune', 'supervised')
+  config = _config('simclr_ocr', 'laptop,data=/my/folder,take=/runs/other')
+  assert config.recipe == ('head', 'finetune', 'supervised')
+  assert dict(config.head.take) == {'encoder': '/runs/other'}
+  assert dict(config.finetune.take) == {'encoder': 'head', 'head': 'head'}
+  only = _config('supervised_ocr', 'data=/my/folder')
+  assert only.recipe == ('supervised',) and only.product == 'supervised'
 
 
 def test_article_to_the_letter():

@@ -12,6 +12,7 @@ from ssljax.log import write_json
 
 LABELS = ('1111', '2222', '3333', '4444')
 LAYOUTS = ('arcs', 'arcs', 'hollow', 'colors')
+SPLITS = ('test',) * 4
 
 
 @dataclasses.dataclass
@@ -27,8 +28,8 @@ class Run:
     self.stages[name] = {'take': take or {}}
     with (folder / 'predictions.csv').open('w', newline='') as file:
       rows = csv.writer(file)
-      rows.writerow(('layout', 'label', 'prediction'))
-      rows.writerows(zip(LAYOUTS, LABELS, guesses, strict=True))
+      rows.writerow(('split', 'layout', 'label', 'prediction'))
+      rows.writerows(zip(SPLITS, LAYOUTS, LABELS, guesses, strict=True))
     summary = {
       'labels': 500,
       'learning_rate': 1e-3,
@@ -39,7 +40,12 @@ class Run:
     write_json(folder / 'stage.json', summary | other)
 
   def results(self, rows, **config):
-    config = {'differences': (), 'labelled_layouts': {}} | config
+    config = {
+      'differences': (),
+      'labelled_layouts': {},
+      'published': {},
+      'recipe': tuple(self.stages),
+    } | config
     config = ml_collections.ConfigDict(
       {**self.stages, 'rows': tuple(rows), **config}
     )
@@ -56,7 +62,7 @@ HALF = ('11', '22', '33', '44')  # an edit-distance accuracy of 0.5 everywhere
 FIRST = ('1111', '', '', '')
 
 
-def _value(found, group='all', figure='edit_distance_accuracy'):
+def _value(found, group='test', figure='edit_distance_accuracy'):
   return found['figures'][group][figure]['value']
 
 
@@ -72,7 +78,7 @@ def test_figures_of_a_row(run):
   assert _value(row, 'arcs') == 0.875
   assert _value(row, 'hollow') == 0.5
   assert _value(row, 'colors') == -0.25
-  assert [row['figures'][g]['count'] for g in ('all', 'arcs', 'hollow')] == [
+  assert [row['figures'][g]['count'] for g in ('test', 'arcs', 'hollow')] == [
     4, 2, 1
   ]  # fmt: skip
   assert row['labels'] == 500
@@ -86,7 +92,7 @@ def test_layouts_with_and_without_labels(run):
   )
   row = found['part']['rows']['A']
   assert list(row['figures']) == [
-    'all', 'labelled layouts', 'unlabelled layouts', 'arcs', 'colors', 'hollow'
+    'test', 'labelled layouts', 'unlabelled layouts', 'arcs', 'colors', 'hollow'
   ]  # fmt: skip
   assert _value(row, 'labelled layouts') == pytest.approx(1.5 / 3)
   assert row['figures']['labelled layouts']['count'] == 3
@@ -107,10 +113,10 @@ def test_a_difference_is_paired_image_by_image(run):
     differences=(('A', 'B'), ('A', 'C'), ('A', 'elsewhere')),
   )['few']['differences']
   assert list(found) == ['A - B', 'A - C']
-  every = found['A - B']['all']
+  every = found['A - B']['test']
   assert every['value'] == every['low'] == every['high'] == 0.25
   # 0, +0.5, -0.75, +0.25
-  every = found['A - C']['all']
+  every = found['A - C']['test']
   assert every['value'] == pytest.approx(0.0)
   assert -0.75 <= every['low'] < 0 < every['high'] <= 0.5
   assert found['A - C']['arcs']['value'] == 0.25
@@ -127,14 +133,14 @@ def test_seeds_are_averaged_and_stand_beside_it(run):
     differences=(('A', 'B'),),
   )
   row = found['few']['rows']['A']
-  every = row['figures']['all']['edit_distance_accuracy']
+  every = row['figures']['test']['edit_distance_accuracy']
   assert every['value'] == 0.75
   assert every['by_seed'] == [1.0, 0.5]
   # The interval is over images, which do not differ here.
   assert every['low'] == every['high'] == 0.75
   assert row['fit'] == [1.0, 0.95]
   assert row['flops'] == 2e12  # of one seed
-  difference = found['few']['differences']['A - B']['all']
+  difference = found['few']['differences']['A - B']['test']
   assert difference['by_seed'] == [0.5, 0.0]
   text = results.render(found)
   assert f'± {np.std([1.0, 0.5], ddof=1):.3f}' in text
@@ -180,7 +186,7 @@ def test_the_best_of_several_is_chosen_on_validation(run):
   stages = ('slow', 'fast', 'again')
   assert results.best_on_validation(run.workdir, stages) == 'fast'
   found = run.results([('few', 'A', (stages, 'slow'))])
-  every = found['few']['rows']['A']['figures']['all']
+  every = found['few']['rows']['A']['figures']['test']
   assert every['edit_distance_accuracy']['by_seed'] == [0.5, 1.0]
 
 

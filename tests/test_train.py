@@ -17,10 +17,10 @@ from ssljax.log import write_json
 CONFIG = tiny_ocr.get_config()
 
 
-def _source(texts):
+def _source(texts, width=96):
   count = len(texts)
   columns = {
-    'image': np.zeros((count, 32, 96, 3), np.uint8),
+    'image': np.zeros((count, 32, width, 3), np.uint8),
     'index': np.arange(count, dtype=np.int32),
     'text': np.array(texts),
     'layout': np.zeros(count, np.int32),
@@ -135,10 +135,15 @@ def test_labels_that_cannot_be_read_are_refused():
   narrow.data.width = 28
   check = functools.partial(plan.check_labels, narrow)
   assert build.frames(narrow) == 7
-  check(_source(['123456', '112345', '1234']))
+  check(_source(['123456', '112345', '1234'], width=28))
   # Six characters fit in seven frames, but not with two blanks between.
-  with pytest.raises(UserError, match=r"'112245' \(example 1\).* 8 frames"):
-    check(_source(['123456', '112245']))
+  with pytest.raises(UserError, match=r"'112245' of example 1.* 8 frames"):
+    check(_source(['123456', '112245'], width=28))
+  # What counts is the image, not the frame that it is padded to.
+  source = _source(['1234', '1234'])
+  source.columns['width'] = np.array([16, 12], np.int32)
+  with pytest.raises(UserError, match=r'example 1.* 12 pixels wide gives 3'):
+    check(source)
 
 
 def test_a_figure_that_is_not_finite_stops():
