@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from ssljax import parallel
+from ssljax.errors import UserError
 
 Params = Mapping[str, Any]
 MethodState = Mapping[str, Any]
@@ -89,9 +90,14 @@ def create_state(
     params: top-level parts that replace fresh ones (an encoder taken from an
       earlier stage).
     batch_stats: the same for `method_state['batch_stats']`.
+
+  Raises:
+    UserError: a part whose arrays are not those of the fresh one.
   """
   init_key, run_key = jax.random.split(key)
   fresh, state = method.init(init_key, batch)
+  for name, part in (params or {}).items():
+    _check_part(name, part, fresh[name])
   fresh = {**fresh, **(params or {})}
   statistics = {**state['batch_stats'], **(batch_stats or {})}
   state = {**state, 'batch_stats': statistics}
@@ -102,6 +108,25 @@ def create_state(
     method_state=state,
     opt_state=optimizer.init(fresh),
   )
+
+
+def _check_part(name: str, found, expected) -> None:
+  """An encoder of another size would fail much later, deep inside."""
+  found, expected = (
+    {
+      jax.tree_util.keystr(path, simple=True, separator='/'): jnp.shape(leaf)
+      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    for tree in (found, expected)
+  )
+  for path in {**expected, **found}:
+    if found.get(path) != expected.get(path):
+      raise UserError(
+        f'Found {path} of the {name} that is taken with shape '
+        f'{found.get(path)}; expected {expected.get(path)}. Use the network '
+        'and the image height of the run that it comes from, as '
+        '--config.encoder.width=128 --config.data.height=32.'
+      )
 
 
 def begin_epoch(

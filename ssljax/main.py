@@ -114,6 +114,14 @@ def check_recipe(config) -> None:
       runs.locate(runs.Place(config, pathlib.Path(), name), origin)
 
 
+def check_splits(config, dataset) -> None:
+  """The data has what every stage asks for; the last would say so in hours."""
+  for name in config.recipe:
+    for split in config[name].data.split.split('+'):
+      if split not in dataset.splits:
+        dataset.open(split)  # which says what is missing
+
+
 def default_workdir(config) -> pathlib.Path:
   """One folder per config and set of overrides, so that nothing collides."""
   source = flags.FLAGS['config'].config_filename
@@ -227,6 +235,7 @@ def run(config, workdir: pathlib.Path, data_dir: str, stop) -> str:
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
   config.data.update(dataset.resolved)
   check_recipe(config)
+  check_splits(config, dataset)
   claim(workdir, config)
   report_skipped(workdir, dataset.skipped)
   for name in config.recipe:

@@ -1,0 +1,256 @@
+"""A person's own images, from the folder to what is read of them."""
+
+import csv
+import functools
+import itertools
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_ocr
+from PIL import Image, ImageDraw
+
+import ssljax
+from configs import common
+from ssljax import build, core, main, plan, results, runs
+from ssljax.checkpoint import read
+from ssljax.errors import UserError
+
+LABELLED, ALL = 24, 40
+
+
+@pytest.fixture(scope='module', autouse=True)
+def quick_compilation():
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+def _draw(path, text, size):
+  image = Image.new('L' if len(text) % 2 else 'RGB', size, 'white')
+  ImageDraw.Draw(image).text((2, size[1] // 4), text, fill=0)
+  image.save(path)
+
+
+def _folder(path, labelled=LABELLED):
+  path.mkdir(parents=True)
+  rng = np.random.default_rng(0)
+  suffixes = itertools.cycle(('.png', '.jpg', '.bmp', '.gif', '.webp'))
+  rows = []
+  for i, suffix in zip(range(ALL), suffixes, strict=False):
+    text = ''.join(rng.choice(list('abc47'), rng.integers(3, 5)))
+    name = f'{i:02}{suffix}'
+    _draw(path / name, text, (30 + 2 * i, 24))
+    rows.append((name, text))
+  if labelled:
+    with (path / 'labels.csv').open('w', newline='') as file:
+      csv.writer(file).writerows([('file', 'text'), *rows[:labelled]])
+  return path
+
+
+def _config(directory, *, take='', charset=''):
+  config = tiny_ocr.get_config()
+  config.data = common.own_data(str(directory), charset)
+  for stage in config.recipe:
+    config[stage].steps, config[stage].data.count = 2, None
+  config.rows = (('own', 'finetuned', ('finetune',)),)
+  config.differences = ()
+  if take:
+    config.recipe = ('head', 'finetune')
+    config.head.take.encoder = str(take)
+  return config
+
+
+def _run(config, workdir):
+  return main.run(config, workdir, 'unused', lambda: False)
+
+
+@pytest.fixture(scope='module')
+def own(tmp_path_factory):
+  return _folder(tmp_path_factory.mktemp('own') / 'images')
+
+
+@pytest.fixture(scope='module')
+def workdir(own, tmp_path_factory):
+  path = tmp_path_factory.mktemp('runs') / 'one'
+  _run(_config(own), path)
+  return path
+
+
+def test_a_folder_is_pretrained_on_adapted_to_and_read(own, workdir):
+  config = json.loads((workdir / 'config.json').read_text())
+  assert config['data']['charset'] == '47abc'
+  assert config['data']['max_length'] == 4
+  with (workdir / 'finetune' / 'predictions.csv').open(newline='') as file:
+    header, *rows = csv.reader(file)
+  assert header == ['split', 'layout', 'label', 'prediction']
+  with (own / 'labels.csv').open(newline='') as file:
+    labels = dict(list(csv.reader(file))[1:])
+  tested = [row[2] for row in rows]
+  assert 1 <= len(tested) < LABELLED
+  assert set(tested) <= set(labels.values())
+  done = json.loads((workdir / 'finetune' / 'stage.json').read_text())
+  assert done['labels'] + len(tested) == LABELLED
+  assert (workdir / 'results.md').read_text().startswith('### own')
+
+
+def test_a_trained_run_reads_files_of_the_folder(own, workdir):
+  reader = ssljax.load(workdir)
+  paths = sorted(own.glob('*.*g'))[:5]
+  found = reader.recognize(paths)
+  assert len(found) == len(paths)
+  assert set(''.join(text for text, _ in found)) <= set('47abc')
+
+
+def test_the_same_command_goes_on_unless_the_folder_has_changed(own, workdir):
+  before = (workdir / 'results.json').read_bytes()
+  _run(_config(own), workdir)
+  assert (workdir / 'results.json').read_bytes() == before
+  added = own / '99.png'
+  _draw(added, '4', (30, 24))
+  try:
+    with pytest.raises(UserError, match=r'config\.data\.contents'):
+      _run(_config(own), workdir)
+  finally:
+    added.unlink()
+
+
+@pytest.mark.parametrize('origin', ['', 'pretrain'])
+def test_a_part_of_another_run_is_taken(own, workdir, tmp_path, origin):
+  config = _config(own, take=workdir / origin)
+  config.data.charset, config.data.max_length = '47abc', 4
+  place = runs.Place(config, tmp_path, 'head')
+  found = plan.taken(place)
+  saved = read(workdir / 'pretrain' / 'checkpoints', 'params').state['params']
+  jax.tree.map(
+    np.testing.assert_array_equal, found['params']['encoder'], saved['encoder']
+  )
+  assert set(found['params']) == {'encoder'}
+
+
+def test_the_cost_of_a_taken_part_counts(own, workdir, tmp_path):
+  path = tmp_path / 'two'
+  _run(_config(own, take=workdir), path)
+  spent = [
+    json.loads((folder / 'stage.json').read_text())['flops']
+    for folder in (workdir / 'pretrain', path / 'head', path / 'finetune')
+  ]
+  found = json.loads((path / 'results.json').read_text())
+  assert found['own']['rows']['finetuned']['flops'] == pytest.approx(sum(spent))
+
+
+@pytest.mark.parametrize(
+  ('take', 'message'),
+  [
+    ('nowhere', r"Found 'nowhere' to take.*\(head, finetune\).*config\.json"),
+    ('one/finetun', r"'finetun'.*Did you mean 'finetune'"),
+    ('stopped', r'pretrain unfinished.*goes on'),
+  ],
+)
+def test_what_cannot_be_taken(own, workdir, take, message, monkeypatch):
+  """Known before anything is trained, by the folder's names alone."""
+  monkeypatch.chdir(workdir.parent)
+  stopped = workdir.parent / 'stopped'
+  stopped.mkdir(exist_ok=True)
+  text = (workdir / 'config.json').read_text()
+  (stopped / 'config.json').write_text(text)
+  with pytest.raises(UserError, match=message):
+    main.check_recipe(_config(own, take=take, charset='abc'))
+
+
+def test_an_encoder_of_another_size_is_refused(own, workdir, tmp_path):
+  config = _config(own, take=workdir)
+  config.encoder.width = 8
+  with pytest.raises(
+    UserError, match=r'of the encoder that is taken with shape'
+  ):
+    _run(config, tmp_path / 'other')
+
+
+def test_labels_are_missed_before_anything_is_trained(tmp_path):
+  bare = _folder(tmp_path / 'bare', labelled=0)
+  with pytest.raises(UserError, match=r"Found 0 labelled.*'train'.*file,text"):
+    _run(_config(bare, charset='abc'), tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'pretrain').exists()
+
+
+def test_a_folder_without_labels_can_pretrain(tmp_path):
+  bare = _folder(tmp_path / 'bare', labelled=0)
+  config = _config(bare, charset='abc')
+  config.recipe = ('pretrain',)
+  assert 'pretrain' in _run(config, tmp_path / 'run')
+  assert results.results(config, tmp_path / 'run') == {}
+
+
+def test_a_label_too_long_for_its_image_names_the_file(tmp_path):
+  folder = _folder(tmp_path / 'long')
+  _draw(folder / 'thin.png', '4', (4, 24))
+  with (folder / 'labels.csv').open('a', newline='') as file:
+    csv.writer(file).writerow(('thin.png', '4477'))
+  config = _config(folder)
+  config.data.holdout = 0.0
+  with pytest.raises(UserError, match=r"'4477' of thin\.png \(labels\.csv row"):
+    _run(config, tmp_path / 'run')
+
+
+def test_bad_files_are_listed_in_the_run_folder(tmp_path, capsys):
+  main.report_skipped(tmp_path, [('a.png', 'found it unreadable')])
+  assert 'Skipped 1 files' in capsys.readouterr().err
+  assert (tmp_path / 'skipped.csv').read_text().split() == [
+    'file,reason', 'a.png,found', 'it', 'unreadable'
+  ]  # fmt: skip
+
+
+def test_padding_is_no_frame_of_ctc_and_no_row_of_a_method():
+  """What stands in the padding does not change a loss but by its pixels."""
+  config = tiny_ocr.get_config()
+  batch = {
+    'image': np.full((4, 32, 96, 3), 200, np.uint8),
+    'index': np.arange(4, dtype=np.int32),
+    'label': np.tile(np.int32([1, 1, 2, 0, 0, 0]), (4, 1)),
+  }
+  method = build.method(config, config.supervised)
+  params, state = jax.jit(method.init)(jax.random.key(0), batch)
+  loss = jax.jit(method.loss)
+
+  def infeasible(width):
+    widths = np.array([96, 96, 96, width], np.int32)
+    _, (_, metrics) = loss(
+      params, state, batch | {'width': widths}, jax.random.key(0), 0
+    )
+    return float(metrics['infeasible'])
+
+  # The label needs four frames, a blank between its ones included.
+  assert infeasible(96) == infeasible(32) == 0
+  assert infeasible(8) == 0.25
+
+
+@functools.cache
+def _columns(width):
+  config = tiny_ocr.get_config()
+  method = build.text_views(
+    stride=build.encoder(config).stride, **config.pretrain.views
+  )
+  images = np.zeros((64, 32, 96, 3), np.uint8)
+  index = np.arange(64, dtype=np.int32)
+  widths = np.full(64, width, np.int32)
+  return [
+    np.asarray(columns)
+    for _, columns in jax.jit(method)(jax.random.key(0), images, index, widths)
+  ]
+
+
+@pytest.mark.parametrize('width', [96, 60, 20, 5])
+def test_views_show_no_padding_as_a_source(width):
+  for columns in _columns(width):
+    shown = columns[columns >= 0]
+    assert shown.size and shown.max() < width
+    assert (columns >= 0).mean() < width / 96 + 0.15
+
+
+def test_core_refuses_a_part_of_another_shape():
+  with pytest.raises(UserError, match=r'kernel of the encoder.*\(2,\).*\(3,\)'):
+    core._check_part(
+      'encoder', {'kernel': np.zeros(2)}, {'kernel': np.zeros(3)}
+    )
