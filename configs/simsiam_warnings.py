@@ -30,6 +30,8 @@ def get_config(arg=None):
   recipe, rows = [], []
   for title, change in VARIANTS.items():
     plain = stages(scale, SIMSIAM | change)
+    if scale == 'laptop':
+      plain['pretrain'].steps = 400
     names = {stage: f'{stage}_{title.replace(" ", "_")}' for stage in plain}
     plain['head'].take.encoder = names['pretrain']
     plain['finetune'].take.update(encoder=names['head'], head=names['head'])

@@ -68,10 +68,9 @@ def read_row(config, workdir: pathlib.Path, stages) -> Row:
   samples = []
   for stage in stages:
     with (workdir / stage / 'predictions.csv').open(newline='') as file:
-      header, *lines = csv.reader(file)
-    splits, layouts, labels, guesses = (
-      zip(*lines, strict=True) if lines else [()] * len(header)
-    )
+      splits, layouts, labels, guesses = zip(
+        *list(csv.reader(file))[1:], strict=True
+      )
     samples.append(evals.per_sample(guesses, labels))
   done = [read_json(workdir / stage / 'stage.json') for stage in stages]
   costs = [runs.flops(runs.Place(config, workdir, stage)) for stage in stages]
@@ -145,11 +144,12 @@ def results(config, workdir: pathlib.Path) -> dict:
   """{label set: {'rows': ..., 'differences': ...}} of all rows."""
   rows: dict[str, dict[str, Row]] = {}
   for labels, name, stages in config.rows:
-    if not set(np.hstack(stages)) <= set(config.recipe):
-      continue  # the recipe was cut short, to pretrain alone, say
+    # Not there: a recipe cut short, to pretrain alone, say, or a person's own
+    # images of which too few have labels to test with.
+    folders = [workdir / stage for stage in np.hstack(stages)]
+    if not all((folder / 'predictions.csv').exists() for folder in folders):
+      continue
     row = read_row(config, workdir, stages)
-    if not len(row.splits):
-      continue  # a person's own images, of which too few have labels
     rows.setdefault(labels, {})[name] = row
   found = {}
   for labels, group in rows.items():

@@ -156,17 +156,17 @@ def evaluate(read_all, source, dataset, directory) -> dict:
   if 'validation' in dataset.splits:
     validation = dataset.open('validation')
     found['validation'] = evals.figures(*read_all(validation)[:2])
-  with (directory / 'predictions.csv').open('w', newline='') as file:
-    rows = csv.writer(file)
-    rows.writerow(('split', 'layout', 'label', 'prediction'))
-    for split in dataset.splits:
-      if not split.startswith('test'):
-        continue
-      test = dataset.open(split)
-      predictions, labels, layouts = read_all(test)
-      found[split] = evals.figures(predictions, labels)
-      names = [test.layouts[layout] for layout in layouts]
-      rows.writerows(
-        (split, *row) for row in zip(names, labels, predictions, strict=True)
-      )
+  rows = []
+  for split in dataset.splits:
+    if not split.startswith('test'):
+      continue
+    test = dataset.open(split)
+    predictions, labels, layouts = read_all(test)
+    found[split] = evals.figures(predictions, labels)
+    names = [test.layouts[layout] for layout in layouts]
+    rows += zip([split] * len(labels), names, labels, predictions, strict=True)
+  if rows:
+    with (directory / 'predictions.csv').open('w', newline='') as file:
+      header = ('split', 'layout', 'label', 'prediction')
+      csv.writer(file).writerows([header, *rows])
   return found

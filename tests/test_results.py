@@ -22,14 +22,24 @@ class Run:
   workdir: object
   stages: dict = dataclasses.field(default_factory=dict)
 
-  def add(self, name, guesses, *, fit=1.0, flops=1e12, take=None, **other):
+  def add(
+    self,
+    name,
+    guesses,
+    *,
+    fit=1.0,
+    flops=1e12,
+    take=None,
+    splits=SPLITS,
+    **other,
+  ):
     folder = self.workdir / name
     folder.mkdir()
     self.stages[name] = {'take': take or {}}
     with (folder / 'predictions.csv').open('w', newline='') as file:
       rows = csv.writer(file)
       rows.writerow(('split', 'layout', 'label', 'prediction'))
-      rows.writerows(zip(SPLITS, LAYOUTS, LABELS, guesses, strict=True))
+      rows.writerows(zip(splits, LAYOUTS, LABELS, guesses, strict=True))
     summary = {
       'labels': 500,
       'learning_rate': 1e-3,
@@ -209,3 +219,43 @@ def test_the_page_names_every_row_group_and_difference(run):
   assert 'unlabelled layouts' in few and 'unlabelled layouts' not in more
   # One seed has no deviation.
   assert '±' not in text
+
+
+def test_splits_layouts_and_published_figures(run):
+  """`test_unseen` is no part of `test`; its layouts come after the others."""
+  splits = ('test', 'test', 'test_unseen', 'test_unseen')
+  run.add('a', ('1111', '', '33', '44'), splits=splits)
+  found = run.results([('few', 'A', ('a',))], published={'A': 0.957, 'B': 1.0})
+  row = found['few']['rows']['A']
+  assert list(row['figures']) == ['test', 'test_unseen', 'colors', 'hollow']
+  assert _value(row) == 0.5 and row['figures']['test']['count'] == 2
+  assert _value(row, 'test_unseen') == _value(row, 'hollow') == 0.5
+  assert found['few']['published'] == {'A': 0.957}
+  text = results.render(found)
+  assert "the article's" in text and '0.957' in text
+
+
+def test_a_recipe_cut_short_has_the_rows_that_ran(run):
+  run.add('a', RIGHT)
+  rows = [
+    ('few', 'A', ('a',)),
+    ('few', 'B', ('b',)),
+    ('few', 'C', (('a', 'b'),)),
+  ]
+  found = run.results(rows)
+  assert list(found['few']['rows']) == ['A']
+
+
+def test_telemetry_is_the_last_line_of_stages_that_do_not_read(run):
+  run.add('a', RIGHT)
+  write_json(run.workdir / 'pretrain' / 'stage.json', {'flops': 1})
+  (run.workdir / 'pretrain' / 'metrics.jsonl').write_text(
+    '{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.5, "std": 0.125}\n'
+  )
+  config = ml_collections.ConfigDict({'recipe': ('pretrain', 'a')})
+  found = results.telemetry(config, run.workdir)
+  assert found == {'pretrain': {'step': 2, 'loss': 2.5, 'std': 0.125}}
+  (line,) = (
+    line for line in results.render({}, found).splitlines() if '2.500' in line
+  )
+  assert line.split('|')[1].strip() == 'pretrain' and '0.125' in line
