@@ -177,7 +177,7 @@ def test_labels_are_missed_before_anything_is_trained(tmp_path):
 
 def test_a_folder_without_labels_can_pretrain(tmp_path):
   bare = _folder(tmp_path / 'bare', labelled=0)
-  config = _config(bare, charset='abc')
+  config = _config(bare)
   config.recipe = ('pretrain',)
   assert 'pretrain' in _run(config, tmp_path / 'run')
   assert results.results(config, tmp_path / 'run') == {}

@@ -53,7 +53,8 @@ class Own:
     )
     self.splits, self.skipped = found.splits, found.skipped
     self.resolved = {
-      'charset': charset or found.characters,
+      # Without labels nothing is read, and any charset will do.
+      'charset': charset or found.characters or 'digits',
       'max_length': found.max_length,
       'contents': found.contents,
     }
