@@ -4,8 +4,8 @@ A person's files are of every size and mode, and some are broken; all that can
 go wrong with one is said by `BadImage`, in the words of a person.
 """
 
+import math
 import pathlib
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -43,17 +43,22 @@ def read_image(file) -> Image.Image:
       f'{", ".join(FORMATS)}; convert it'
     )
   try:
-    with warnings.catch_warnings():
-      # Up to twice its limit Pillow only warns.
-      warnings.simplefilter('error', Image.DecompressionBombWarning)
-      # Others have bugs of their own, and nobody asked for them.
-      with Image.open(path, formats=tuple(set(FORMATS.values()))) as image:
-        if image.format != expected:
-          raise BadImage(
-            f'found {image.format} in a {path.suffix}; rename it to what it is'
-          )
-        # Only here is the file read to its end.
-        return to_rgb(ImageOps.exif_transpose(image))
+    # Others have bugs of their own, and nobody asked for them.
+    with Image.open(path, formats=tuple(set(FORMATS.values()))) as image:
+      # MPO is a JPEG with more pictures after it, as telephones write them.
+      found = 'JPEG' if image.format == 'MPO' else image.format
+      if found != expected:
+        raise BadImage(
+          f'found {found} in a {path.suffix}; rename it to what it is'
+        )
+      # Up to twice its limit Pillow only warns, and a filter that makes this an
+      # error is not safe in threads.
+      if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise Image.DecompressionBombError
+      # Only here is the file read to its end.
+      return to_rgb(ImageOps.exif_transpose(image))
+  except BadImage:
+    raise
   except (Image.DecompressionBombError, Image.DecompressionBombWarning):
     raise BadImage(
       f'found more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller'
@@ -61,8 +66,6 @@ def read_image(file) -> Image.Image:
   except UnidentifiedImageError:
     raise BadImage(f'found no {expected} image in it; replace it') from None
   except (OSError, SyntaxError, ValueError, EOFError) as error:
-    if isinstance(error, BadImage):
-      raise
     raise BadImage(f'found it unreadable ({error}); replace it') from None
 
 

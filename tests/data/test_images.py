@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -107,7 +108,27 @@ def test_no_image_at_all(tmp_path):
 def test_a_wrong_suffix(tmp_path):
   path = tmp_path / 'picture.jpg'
   _picture().save(path, format='PNG')
-  with pytest.raises(BadImage, match=r'found PNG in a \.jpg; rename'):
+  with pytest.raises(BadImage, match=r'^found PNG in a \.jpg; rename'):
+    read_image(path)
+
+
+def test_a_jpeg_with_more_pictures_in_it_is_a_jpeg(tmp_path):
+  # As telephones write them; Pillow calls the format MPO.
+  path = tmp_path / 'photo.jpg'
+  more = [Image.new('RGB', (8, 8), 'blue')]
+  red = Image.new('RGB', (8, 8), (250, 0, 0))
+  red.save(path, format='MPO', save_all=True, append_images=more)
+  with Image.open(path) as image:
+    assert image.format == 'MPO'
+  found = np.asarray(read_image(path), int)
+  assert np.abs(found - (250, 0, 0)).max() < 8
+
+
+def test_only_the_named_formats_are_decoded(tmp_path):
+  # Not even looked at: the decoders of others are not trusted.
+  path = tmp_path / 'scan.png'
+  _picture().save(path, format='TIFF')
+  with pytest.raises(BadImage, match='no PNG image in it'):
     read_image(path)
 
 
@@ -134,6 +155,36 @@ def test_a_decompression_bomb(tmp_path, factor):
   path.write_bytes(file.getvalue())
   with pytest.raises(BadImage, match=r'more than .* pixels'):
     read_image(path)
+
+
+def test_a_bomb_is_refused_where_nobody_listens_to_warnings(
+  tmp_path, monkeypatch
+):
+  # Up to twice its limit Pillow only warns.
+  path = tmp_path / 'large.png'
+  _picture(20, 30).save(path)
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 599)
+    with pytest.raises(BadImage, match='more than 599 pixels'):
+      read_image(path)
+    for enough in (600, None):
+      monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', enough)
+      assert read_image(path).size == (30, 20)
+
+
+def test_reading_leaves_the_filters_of_warnings_alone(tmp_path, monkeypatch):
+  # They are of the whole process, and threads that set them undo each other.
+  path = tmp_path / 'a.png'
+  _picture().save(path)
+
+  def touched(*arguments, **options):
+    raise AssertionError('the filters were changed')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(warnings, 'catch_warnings', touched)
+    patch.setattr(warnings, 'simplefilter', touched)
+    assert read_image(path).size == (30, 20)
 
 
 def test_a_picture_of_the_frames_size_stays_as_it_is():
@@ -166,6 +217,7 @@ def test_the_aspect_is_kept(size, shown):
 def test_the_padding_is_of_the_border_not_of_the_ink():
   pixels = np.full((32, 40, 3), (10, 200, 30), np.uint8)
   pixels[4:28, 4:36] = 0
+  pixels[:, 20:24] = 0  # a stroke that reaches the border leaves it as it is
   found, width = fit(Image.fromarray(pixels), 32, 96)
   assert width == 40
   assert (found[:, 40:] == (10, 200, 30)).all()
