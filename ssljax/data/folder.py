@@ -19,7 +19,7 @@ import tqdm
 
 from ssljax.data import images, sources, workers
 from ssljax.data.labels import LABELS, Label, held_out, read_labels, shorten
-from ssljax.errors import UserError
+from ssljax.errors import UserError, check_known
 
 BAD_SHARE = 0.01  # of the files; more of them stop the run
 
@@ -55,8 +55,18 @@ class FileSource:
     return len(self._names)
 
   def __getitem__(self, position: int) -> dict:
-    name = self._names[position]  # IndexError past the end
-    pixels, width = self._frame.read(self._directory / name)
+    if not 0 <= position < len(self):
+      raise IndexError(
+        f'Found position {position}; expected 0 to {len(self) - 1}.'
+      )
+    path = self._directory / self._names[position]
+    try:
+      pixels, width = self._frame.read(path)
+    except images.BadImage as error:
+      raise UserError(
+        f'{self.name_of(position)} was an image when {self._directory} was '
+        f'opened, and is none now: {error}.'
+      ) from None
     return {
       'image': pixels,
       'index': np.int32(self._index[position]),
@@ -119,14 +129,16 @@ class Folder(NamedTuple):
     """The examples of a split, in memory where they fit there.
 
     Raises:
-      UserError: no image is in this split.
+      UserError: an unknown split, or one without images.
     """
+    check_known('split', split, ('unlabeled', 'train', 'test'))
     if split not in self.splits:
       raise UserError(
-        f'Found {len(self.labels)} labelled images in {self.directory}, which '
-        f'is too few for {split!r}; expected a {LABELS} there with the columns '
-        'file,text and a row for each labelled image, as 7.png,4812. Label '
-        'some, or pretrain alone: --config.recipe="(\'pretrain\',)".'
+        f'Found {len(self.labels)} labelled images in {self.directory}, of '
+        f'which none for {split!r}; expected a {LABELS} there with the columns '
+        'file,text and a row for each labelled image, as 7.png,4812; for test, '
+        'two rows at least and a holdout above 0. Label some, or pretrain '
+        'alone: --config.recipe="(\'pretrain\',)".'
       )
     index = self.splits[split]
     names = [self.names[place] for place in index]
@@ -163,11 +175,18 @@ def open_folder(
     progress: whether to show a bar.
 
   Raises:
-    UserError: no folder, no images, too many files that are none, or rows of
-      labels.csv that cannot be used.
+    UserError: no folder, no images, too many files that are none, rows of
+      labels.csv that cannot be used, or a share that is none.
   """
+  if not 0 <= holdout <= 1:
+    raise UserError(
+      f'Found holdout {holdout}; expected 0 to 1, the share of the labelled '
+      'images that only test.'
+    )
   directory = pathlib.Path(directory)
   files = list_files(directory)
+  # Before the images, which take longer.
+  labels = read_labels(directory, set(files), charset, max_length)
   frame = Frame(height, width)
   reasons = check_images(directory, files, frame, progress=progress)
   skipped = [
@@ -175,8 +194,8 @@ def open_folder(
   ]
   check_skipped(directory, skipped, len(files))
   names = [file for file, why in zip(files, reasons, strict=True) if not why]
-  labels = read_labels(directory, set(files), charset, max_length)
-  labels = {name: label for name, label in labels.items() if name in set(names)}
+  usable = set(names)
+  labels = {name: label for name, label in labels.items() if name in usable}
   tested = held_out(labels, holdout)
   split_of = {
     'unlabeled': [name not in tested for name in names],
@@ -203,7 +222,11 @@ def open_folder(
 
 
 def list_files(directory: pathlib.Path) -> list[str]:
-  """All files but labels.csv and hidden ones, relative and sorted."""
+  """All files but labels.csv and hidden ones, relative and sorted.
+
+  Links to files are followed, and listed if they lead nowhere; links to folders
+  are not entered.
+  """
   if not directory.is_dir():
     what = 'a file' if directory.exists() else 'nothing'
     raise UserError(
@@ -212,7 +235,7 @@ def list_files(directory: pathlib.Path) -> list[str]:
   found = [
     path.relative_to(directory)
     for path in directory.rglob('*')
-    if path.is_file()
+    if path.is_file() or (path.is_symlink() and not path.exists())
   ]
   files = sorted(
     path.as_posix()
@@ -270,6 +293,7 @@ def digest(directory, names, labels) -> str:
   found = hashlib.sha256()
   for name in names:
     text = labels[name].text if name in labels else ''
-    found.update(f'{name}\0{text}\0'.encode())
+    # A name may hold bytes that are no text.
+    found.update(f'{name}\0{text}\0'.encode(errors='surrogateescape'))
     found.update(hashlib.sha256((directory / name).read_bytes()).digest())
   return found.hexdigest()[:12]

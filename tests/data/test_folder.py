@@ -1,11 +1,13 @@
 """A person's folder: what is read of it, and every way that it can be wrong."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ssljax.data import images
 from ssljax.data.folder import open_folder
 from ssljax.data.labels import SHOWN
 from ssljax.errors import UserError
@@ -104,8 +106,19 @@ def test_on_disk_as_in_memory(own):
       assert disk.name_of(i) == memory.name_of(i)
       assert disk.text_of(i) == memory.text_of(i)
       assert disk.width_of(i) == memory.width_of(i)
-    with pytest.raises(IndexError):
-      disk[len(disk)]
+    for source in (disk, memory):
+      for position in (-1, len(source)):
+        with pytest.raises(IndexError):
+          source[position]
+
+
+def test_an_image_that_breaks_later_is_named(own):
+  source = _open(own, memory=0, holdout=0.0).open('train')
+  (own / 'a' / '06.png').write_bytes(b'')
+  with pytest.raises(
+    UserError, match=r'a/06\.png \(labels.csv row 8\).*no PNG'
+  ):
+    source[3]
 
 
 def test_more_images_leave_the_others_where_they_are(own):
@@ -140,6 +153,20 @@ def test_contents_tell_a_changed_folder(own):
   second = _open(own).contents
   _save(own / 'a' / '00.png', size=(33, 16))
   assert len({first, second, _open(own).contents}) == 3
+
+
+def test_a_share_outside_zero_to_one_is_refused(own):
+  for holdout in (-0.1, 1.1):
+    with pytest.raises(UserError, match=f'holdout {holdout}; expected 0 to 1'):
+      _open(own, holdout=holdout)
+
+
+def test_a_name_that_is_not_unicode(own):
+  # A file system knows bytes; such a name has no row in a CSV of UTF-8.
+  os.rename(own / 'b' / '39.png', os.fsencode(own) + b'/b/\xff.png')
+  found = _open(own)
+  assert len(found.names) == 40
+  assert found.contents == _open(own).contents
 
 
 def test_a_given_charset_and_length(own):
@@ -219,13 +246,27 @@ def test_a_few_bad_files_are_skipped_and_listed(tmp_path):
   assert set(found.labels) == {'008.png', '009.png'}
 
 
+def test_a_link_to_nothing_is_listed_too(tmp_path):
+  _many(tmp_path, 99)
+  (tmp_path / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
+  (tmp_path / 'linked').symlink_to(tmp_path)
+  assert [name for name, _ in _open(tmp_path).skipped] == ['gone.png']
+
+
+def test_wrong_labels_are_told_before_images_are_decoded(own, monkeypatch):
+  _label(own, [('a/99.png', '1')])
+  monkeypatch.setattr(images, 'read_image', None)
+  with pytest.raises(UserError, match='no such file'):
+    _open(own)
+
+
 def test_more_than_one_in_a_hundred_stops_with_the_list(tmp_path):
   _many(tmp_path, 197)
-  for i in range(3):
+  for i in range(2):
     Image.new('RGB', (9, 9)).save(tmp_path / f'scan{i}.tiff')
-  with pytest.raises(UserError, match='Found 3 of 200 files') as error:
+  with pytest.raises(UserError, match='Found 2 of 199 files') as error:
     _open(tmp_path)
-  for i in range(3):
+  for i in range(2):
     assert f'scan{i}.tiff: found a .tiff; expected' in str(error.value)
 
 
@@ -253,3 +294,11 @@ def test_a_stage_that_needs_labels_says_what_they_look_like(own):
   assert set(found.splits) == {'unlabeled'}
   with pytest.raises(UserError, match=r'Found 0 labelled .*file,text'):
     found.open('train')
+
+
+def test_a_split_without_images_says_why(own):
+  found = _open(own, holdout=0.0)
+  with pytest.raises(UserError, match=r"Found 20 labelled .*none for 'test'"):
+    found.open('test')
+  with pytest.raises(UserError, match=r"'tset'.*Did you mean 'test'"):
+    found.open('tset')
