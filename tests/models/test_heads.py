@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from ssljax.models.heads import BatchNorm, Projector
+from ssljax.models.heads import BatchNorm, Predictor, Projector
 
 WIDTH, D = 6, 4
 
@@ -81,6 +81,37 @@ def test_the_default_head_against_numpy():
       np.testing.assert_allclose(
         updated['batch_stats'][name][key], value, atol=1e-5
       )
+
+
+@pytest.mark.parametrize('hidden_norm', [True, False])
+@pytest.mark.parametrize('output_norm', [True, False])
+def test_the_articles_predictor_against_numpy(hidden_norm, output_norm):
+  """Dense without bias, LeakyReLU, BatchNorm, Dense: LeakyReLU comes first."""
+  head = Predictor(WIDTH, 3, hidden_norm=hidden_norm, output_norm=output_norm)
+  x = 2 + _rows(4, 5, D)
+  variables = head.init(jax.random.key(0), x, train=True)
+  params = jax.tree.map(
+    lambda p: p + 0.1 * _rows(*p.shape, seed=1), variables['params']
+  )
+  assert set(params['Dense_0']) == {'kernel'}
+  assert len(variables.get('batch_stats', {})) == hidden_norm + output_norm
+  names = iter(('BatchNorm_0', 'BatchNorm_1'))
+
+  def norm(x):
+    name = next(names)
+    x = (x - x.mean((0, 1))) / np.sqrt(x.var((0, 1)) + 1e-3)
+    return x * params[name]['scale'] + params[name]['bias']
+
+  hidden = _leaky(x @ params['Dense_0']['kernel'])
+  if hidden_norm:
+    hidden = norm(hidden)
+  expected = hidden @ params['Dense_1']['kernel'] + params['Dense_1']['bias']
+  if output_norm:
+    expected = norm(expected)
+  found, _ = head.apply(
+    variables | {'params': params}, x, train=True, mutable=['batch_stats']
+  )
+  np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_batch_norm_equals_flax_without_a_mask():
