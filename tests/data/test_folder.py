@@ -1,7 +1,10 @@
 """A person's folder: what is read of it, and every way that it can be wrong."""
 
 import csv
+import importlib
 import os
+import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from ssljax.data.folder import open_folder
 from ssljax.data.labels import SHOWN
 from ssljax.errors import UserError
 
+ROOT = pathlib.Path(__file__).parents[2]
 HEIGHT, WIDTH = 16, 48
 
 
@@ -302,3 +306,15 @@ def test_a_split_without_images_says_why(own):
     found.open('test')
   with pytest.raises(UserError, match=r"'tset'.*Did you mean 'test'"):
     found.open('tset')
+
+
+def test_images_of_another_program(tmp_path):
+  """Of a kind that the renderer does not make, at another size."""
+  sys.path.insert(0, str(ROOT / 'benchmarks'))
+  captcha_folder = importlib.import_module('captcha_folder')
+  captcha_folder.make(tmp_path / 'mine', 12, 5)
+  found = open_folder(tmp_path / 'mine', height=32, width=96, progress=False)
+  assert len(found.names) == 12 and len(found.labels) == 5
+  example = found.open('train')[0]
+  assert example['text'].isdigit() and 4 <= len(example['text']) <= 6
+  assert example['width'] == 85  # 160x60 at a height of 32
