@@ -3,13 +3,11 @@
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ssljax import build
 from ssljax.checkpoint import read
@@ -62,22 +60,25 @@ class Reader:
     """The text in each image, and the confidence of its reading, 0 to 1.
 
     Args:
-      images: one, or a sequence or array of several: paths, PIL images, uint8
-        arrays `(height, width)`, `(height, width, 1, 3 or 4)`. Of any size;
-        each is fitted to the frame, its aspect kept.
+      images: one or a sequence of several: paths, PIL images, uint8 arrays
+        `(height, width)` or `(height, width, 1, 3 or 4)`; or several in one
+        array `(count, height, width, 1, 3 or 4)`. Of any size; each is fitted
+        to the frame, its aspect kept.
 
     Returns:
-      A list, also for one image.
+      A list, also for one image. The confidence is that of `Charset.greedy`.
 
     Raises:
       UserError: what is no image, or a run that has not learned to read.
     """
     if self._predict is None:
+      best = preferred(self.config, self.config.recipe)
+      remedy = f'Use ssljax.load(workdir, stage={best!r}).'
+      if not reads(self.config, best):
+        remedy = 'This run has none; run a recipe that learns to read.'
       raise UserError(
         f'Found stage {self.stage!r}, which has no head to read with; expected '
-        'one that was trained on labels. Load another: '
-        f'ssljax.load(workdir, stage=...), with one of '
-        f'{", ".join(self.config.recipe)}.'
+        f'one that was trained on labels. {remedy}'
       )
     pixels, widths = self._fitted(images)
     if not len(pixels):
@@ -109,16 +110,22 @@ class Reader:
       part = pixels[start : start + BUCKETS[-1]]
       size = next(size for size in BUCKETS if size >= len(part))
       rows = np.arange(size).clip(max=len(part) - 1)
-      results.append(np.asarray(function(jnp.asarray(part[rows])))[: len(part)])
+      results.append(np.asarray(function(part[rows]))[: len(part)])
     return np.concatenate(results)
 
 
-def listed(images) -> Sequence:
-  """One image or several as a sequence."""
-  single = isinstance(images, str | os.PathLike | Image.Image)
-  if isinstance(images, np.ndarray) and images.ndim <= 3:
-    single = images.ndim < 3 or images.shape[-1] in (1, 3, 4)
-  return [images] if single else list(images)
+def listed(images) -> list:
+  """One image or several as a list."""
+  if isinstance(images, str | os.PathLike | Image.Image):
+    return [images]
+  if hasattr(images, '__array__'):  # other libraries' arrays have it too
+    images = np.asarray(images)
+    if images.ndim in (2, 3):
+      return [images]
+  try:
+    return list(images)
+  except TypeError:
+    raise refusal(images) from None
 
 
 def picture(image) -> Image.Image:
@@ -128,55 +135,101 @@ def picture(image) -> Image.Image:
       return images_lib.read_image(image)
     except images_lib.BadImage as error:
       raise UserError(f'{os.fspath(image)}: {error}') from None
-  if isinstance(image, Image.Image):
-    return images_lib.to_rgb(image)
+  if isinstance(image, Image.Image) and all(image.size):
+    # As a path's, or a photograph would read differently when opened before.
+    return images_lib.to_rgb(ImageOps.exif_transpose(image))
+  if not hasattr(image, '__array__'):
+    raise refusal(image)
   array = np.asarray(image)
   if array.ndim == 3 and array.shape[-1] == 1:
     array = array[..., 0]
   known = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))
   if array.dtype != np.uint8 or not known or not array.size:
-    raise UserError(
-      f'Found {type(image).__name__} of shape {array.shape} and dtype '
-      f'{array.dtype}; expected a path, a PIL image or a uint8 array (height, '
-      'width), (height, width, 1, 3 or 4). Values in [0, 1] become uint8 by '
-      '(255 * x).astype(np.uint8).'
-    )
+    raise refusal(array)
   return images_lib.to_rgb(Image.fromarray(array))
+
+
+def refusal(found) -> UserError:
+  """What to raise for something that is no image."""
+  name = f'{found!r:.80}'
+  if isinstance(found, np.ndarray):
+    name = f'an array of shape {found.shape} and dtype {found.dtype}'
+  return UserError(
+    f'Found {name}; expected a path, a PIL image or a uint8 array (height, '
+    'width) or (height, width, 1, 3 or 4), or several in a list. Values in '
+    '[0, 1] become uint8 by (255 * x).astype(np.uint8).'
+  )
 
 
 def load(workdir, *, stage: str | None = None) -> Reader:
   """Opens a trained run.
 
   Args:
-    workdir: what a run printed as `Trained run`.
+    workdir: what a run printed as `Trained run`, or a stage's folder in it.
     stage: of its recipe; by default the one that the recipe is for.
 
   Raises:
     UserError: no run, no such stage, or one that has not run to its end.
   """
-  workdir = pathlib.Path(workdir)
-  path = workdir / 'config.json'
-  if not path.is_file():
-    raise UserError(
-      f'Found no config.json in {workdir}; expected the folder of a run, which '
-      'python -m ssljax.main prints as "Trained run".'
-    )
-  config = ConfigDict(read_json(path))
-  if 'recipe' not in config:
-    raise UserError(
-      f'Found no recipe in {path}; expected the config of a run of ssljax.'
-    )
+  workdir = pathlib.Path(workdir).absolute()
+  if stage is None and not is_run(workdir) and is_run(workdir.parent):
+    workdir, stage = workdir.parent, workdir.name
+  config = run_config(workdir)
+  recipe = config['recipe']
+  finished = [each for each in recipe if is_finished(workdir / each)]
   if stage is None:
-    # A recipe may have been cut short.
-    stage = (
-      config.product if config.product in config.recipe else config.recipe[-1]
-    )
-  check_known('stage', stage, config.recipe)
-  if not (workdir / stage / 'stage.json').is_file():
+    stage = config.get('product')
+    # A recipe may have been cut short, or be for no stage in particular.
+    if stage not in recipe:
+      stage = preferred(config, finished or recipe)
+  check_known('stage', stage, recipe)
+  if stage not in finished:
     raise UserError(
       f'Found {workdir / stage} unfinished; expected a stage that has run to '
       'its end. Run the command that made it again, which goes on.'
     )
   saved = read(workdir / stage / 'checkpoints', 'params', 'method_state')
+  config = ConfigDict(saved.metadata['config'])
   charset = Charset(saved.metadata['characters'])
   return Reader(config, stage, charset, saved.state)
+
+
+def is_run(folder: pathlib.Path) -> bool:
+  return (folder / 'config.json').is_file()
+
+
+def is_finished(folder: pathlib.Path) -> bool:
+  return (folder / 'stage.json').is_file()
+
+
+def run_config(workdir: pathlib.Path) -> dict:
+  """What `main` wrote there; UserError for a folder of anything else."""
+  if not is_run(workdir):
+    raise UserError(
+      f'Found no config.json in {workdir}; expected the folder of a run, which '
+      'python -m ssljax.main prints as "Trained run".'
+    )
+  path = workdir / 'config.json'
+  try:
+    config = read_json(path)
+    # Other programs have a config.json too; ours describes its stages.
+    preferred(config, config['recipe'])
+  except (KeyError, TypeError, ValueError):
+    raise UserError(
+      f'Found no recipe with its stages in {path}; expected the config of a '
+      'run of ssljax. Name the folder of one.'
+    ) from None
+  return config
+
+
+def reads(config, stage: str) -> bool:
+  """Whether a stage has learned to read."""
+  return config[stage]['method']['name'] == 'recognize'
+
+
+def preferred(config, stages) -> str:
+  """Of some stages the last that reads, from parts that were trained before."""
+  return max(
+    reversed(stages),
+    key=lambda each: (reads(config, each), bool(config[each]['take'])),
+  )

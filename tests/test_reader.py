@@ -1,57 +1,70 @@
 """`ssljax.load`: what it reads, of what, and when it refuses."""
 
+import functools
+import shutil
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_ocr
-from PIL import Image
+from PIL import ExifTags, Image
 
 import ssljax
-from ssljax import build, core, reader
+from ssljax import build, reader
 from ssljax.checkpoint import Checkpoints
+from ssljax.data.images import fit
 from ssljax.errors import UserError
 from ssljax.log import write_json
-from ssljax.text import shown_frames
+from ssljax.text import BLANK, shown_frames
 
 CONFIG = tiny_ocr.get_config()
 HEIGHT, WIDTH = CONFIG.data.height, CONFIG.data.width
 RNG = np.random.default_rng(0)
+ORIENTATION = ExifTags.Base.Orientation
 
 
-def _state(stage):
+@functools.cache
+def _trained(stage):
+  """(method, state): random arrays, as initializing would compile."""
   method = build.method(CONFIG, CONFIG[stage])
   batch = {
     'image': np.zeros((8, HEIGHT, WIDTH, 3), np.uint8),
     'index': np.arange(8, dtype=np.int32),
     'label': np.ones((8, 6), np.int32),
   }
-  params, method_state = method.init(jax.random.key(1), batch)
-  optimizer = build.optimizer(CONFIG[stage], steps=1)
-  state = core.create_state(
-    jax.random.key(1), batch, method=method, optimizer=optimizer, params=params
+  shapes = jax.eval_shape(method.init, jax.random.key(0), batch)
+  rng = np.random.default_rng(1)
+  params, method_state = jax.tree.map(
+    lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes
   )
-  return method, state._replace(method_state=method_state)
+  if 'head' in params:
+    params['head']['Dense_1']['bias'][BLANK] = -20  # padding too is to write
+  return method, {'params': params, 'method_state': method_state}
+
+
+def _save(folder, stage, *, finished=True):
+  metadata = {
+    'config': CONFIG.to_dict(),
+    'stage': stage,
+    'characters': build.charset(CONFIG).characters,
+    'preprocessing': build.preprocessing(CONFIG),
+  }
+  with Checkpoints(folder / 'checkpoints', metadata=metadata) as checkpoints:
+    checkpoints.save(1, _trained(stage)[1])
+  if finished:
+    write_json(folder / 'stage.json', {'steps': 1})
 
 
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
-  """A run of three finished stages and one that was stopped."""
+  """A run of two finished stages and one that was stopped."""
   path = tmp_path_factory.mktemp('run')
   write_json(path / 'config.json', CONFIG.to_dict())
   for stage in ('pretrain', 'finetune', 'head'):
-    metadata = {
-      'config': CONFIG.to_dict(),
-      'stage': stage,
-      'characters': build.charset(CONFIG).characters,
-      'preprocessing': build.preprocessing(CONFIG),
-    }
-    with Checkpoints(path / stage / 'checkpoints', metadata=metadata) as saved:
-      saved.save(1, _state(stage)[1])
-    if stage != 'head':
-      write_json(path / stage / 'stage.json', {'steps': 1})
+    _save(path / stage, stage, finished=stage != 'head')
   return path
 
 
@@ -60,23 +73,41 @@ def loaded(workdir):
   return ssljax.load(workdir)
 
 
+@pytest.fixture
+def traces(monkeypatch):
+  """The batch size of each compilation of an `encode` that gives the pixels."""
+  sizes, build_method = [], build.method
+
+  def encode(params, method_state, images):
+    sizes.append(len(images))
+    return images[:, 0]
+
+  monkeypatch.setattr(
+    build, 'method', lambda *args: build_method(*args)._replace(encode=encode)
+  )
+  return sizes
+
+
 def _images(count):
   return RNG.integers(0, 256, (count, HEIGHT, WIDTH, 3)).astype(np.uint8)
 
 
-def test_it_reads_what_the_method_predicts(loaded):
-  images = _images(3)
-  method, state = _state('finetune')
-  logits = method.predict(state.params, state.method_state, images)
-  expected = build.charset(CONFIG).greedy(np.asarray(logits))
-  found = loaded.recognize(images)
+def _assert_reads(found, expected):
   assert [text for text, _ in found] == [text for text, _ in expected]
-  # Random weights write something, or the test above would say little.
-  assert any(text for text, _ in found)
   for (_, a), (_, b) in zip(found, expected, strict=True):
     assert a == pytest.approx(b, rel=1e-3)
-  features = method.encode(state.params, state.method_state, images)
-  np.testing.assert_allclose(loaded.encode(images), features, atol=1e-5)
+
+
+def test_it_reads_what_the_method_predicts(loaded):
+  images = _images(3)
+  method, state = _trained('finetune')
+  logits = jax.jit(method.predict)(*state.values(), images)
+  expected = build.charset(CONFIG).greedy(np.asarray(logits))
+  # Weights that write the same of every image would not tell them apart.
+  assert len({text for text, _ in expected} - {''}) == 3
+  _assert_reads(loaded.recognize(images), expected)
+  features = jax.jit(method.encode)(*state.values(), images)
+  np.testing.assert_allclose(loaded.encode(images), features, atol=1e-4)
   assert loaded.encode(images).dtype == np.float32
 
 
@@ -99,45 +130,77 @@ def test_gray_is_three_equal_channels(loaded):
     np.testing.assert_array_equal(loaded.encode(image), expected)
 
 
-def test_the_order_is_kept_over_batches(loaded):
-  images = _images(reader.BUCKETS[-1] + 9)
-  found = loaded.encode(images)
-  assert len(found) == len(images)
-  for place in (0, 8, reader.BUCKETS[-1] - 1, reader.BUCKETS[-1], -1):
-    one = loaded.encode(images[place])
-    np.testing.assert_allclose(found[place], one[0], atol=1e-4)
+def test_a_photograph_opened_before_is_turned_as_its_file_is(loaded, tmp_path):
+  exif = Image.Exif()
+  exif[ORIENTATION] = 6
+  path = tmp_path / 'turned.png'
+  Image.fromarray(_images(1)[0]).save(path, exif=exif)
+  expected = loaded.encode(path)
+  with Image.open(path) as opened:
+    np.testing.assert_array_equal(loaded.encode(opened), expected)
 
 
-def test_three_compilations_at_most(workdir, monkeypatch):
-  traces = []
-  build_method = build.method
+@pytest.mark.parametrize('several', [False, True])
+def test_arrays_of_other_libraries(loaded, several):
+  """One of JAX is one image, not as many as it has rows."""
+  pixels = _images(1)[0]
+  given = pixels[None] if several else pixels
+  expected = loaded.encode([pixels])
+  np.testing.assert_array_equal(loaded.encode(jnp.asarray(given)), expected)
 
-  def counted(*args, **options):
-    method = build_method(*args, **options)
 
-    def encode(*args):
-      traces.append(None)
-      return method.encode(*args)
+def test_several_come_as_any_sequence(workdir, traces, tmp_path):
+  loaded = ssljax.load(workdir)
+  images = _images(2)
+  paths = [tmp_path / f'{place}.png' for place in range(2)]
+  for path, image in zip(paths, images, strict=True):
+    Image.fromarray(image).save(path)
+  for given in (
+    images,
+    tuple(images),
+    (image for image in images),
+    np.array([str(path) for path in paths]),
+  ):
+    np.testing.assert_array_equal(loaded.encode(given), images[:, 0])
+  gray = images[..., :1]
+  np.testing.assert_array_equal(
+    loaded.encode(gray), np.repeat(gray[:, 0], 3, axis=-1)
+  )
 
-    return method._replace(encode=encode)
 
-  monkeypatch.setattr(build, 'method', counted)
+def test_the_order_is_kept_over_batches(workdir, traces):
+  loaded = ssljax.load(workdir)
+  for count in (1, 2, 8, 9, 64, 65, 2 * 64 + 3):
+    images = _images(count)
+    np.testing.assert_array_equal(loaded.encode(images), images[:, 0])
+
+
+def test_three_compilations_at_most(workdir, traces):
   loaded = ssljax.load(workdir)
   for count in (1, 2, 7, 8, 9, 64, 65, 130, 3, 1):
     # And of any size.
     shape = (count, 20 + count % 7, 50 + count, 3)
     loaded.encode(np.zeros(shape, np.uint8))
-  assert len(traces) == len(reader.BUCKETS)
+  assert sorted(traces) == list(reader.BUCKETS)
 
 
 def test_another_size_is_fitted_and_its_padding_reads_as_nothing(loaded):
-  small = RNG.integers(0, 256, (2 * HEIGHT, HEIGHT, 3)).astype(np.uint8)
-  ((text, confidence),) = loaded.recognize(small)
-  frames = loaded.encode(small).shape[1]
-  shown = shown_frames([HEIGHT // 2], frames=frames, width=WIDTH).sum()
-  assert shown < frames
-  assert len(text) <= shown
-  assert 0 < confidence <= 1
+  narrow = RNG.integers(0, 256, (3, 2 * HEIGHT, HEIGHT, 3)).astype(np.uint8)
+  pixels, widths = zip(
+    *[fit(Image.fromarray(each), HEIGHT, WIDTH) for each in narrow], strict=True
+  )
+  assert widths == (HEIGHT // 2,) * 3
+  method, state = _trained('finetune')
+  logits = np.asarray(
+    jax.jit(method.predict)(*state.values(), np.stack(pixels))
+  )
+  valid = shown_frames(widths, frames=logits.shape[1], width=WIDTH)
+  charset = build.charset(CONFIG)
+  expected = charset.greedy(logits, valid)
+  # The padding does write something, or masking it would not be seen.
+  unmasked = charset.greedy(logits)
+  assert [text for text, _ in unmasked] != [text for text, _ in expected]
+  _assert_reads(loaded.recognize(narrow), expected)
 
 
 def test_nothing_gives_nothing(loaded):
@@ -163,12 +226,18 @@ def test_shown_frames():
     np.zeros((HEIGHT, WIDTH, 3), bool),
     np.zeros((HEIGHT, WIDTH, 2), np.uint8),
     np.zeros((0, WIDTH, 3), np.uint8),
+    np.zeros((5, HEIGHT, WIDTH), np.uint8),  # several, or of 96 channels?
+    np.uint8(3),
+    Image.new('RGB', (0, HEIGHT)),
+    [[1, 2], [3]],
     3,
+    None,
   ],
 )
-def test_what_is_no_image(loaded, image):
+@pytest.mark.parametrize('several', [False, True])
+def test_what_is_no_image(loaded, image, several):
   with pytest.raises(UserError, match=r'Found .*expected a path'):
-    loaded.encode([image])
+    loaded.encode([image] if several else image)
 
 
 def test_a_file_that_cannot_be_read_is_named(loaded, tmp_path):
@@ -183,22 +252,100 @@ def test_a_file_that_cannot_be_read_is_named(loaded, tmp_path):
 def test_a_stage_without_a_head_encodes_and_does_not_read(workdir):
   pretrained = ssljax.load(workdir, stage='pretrain')
   assert pretrained.encode(_images(2)).shape[0] == 2
-  with pytest.raises(UserError, match=r"'pretrain'.*no head.*finetune"):
+  with pytest.raises(UserError, match=r"'pretrain'.*no head.*'finetune'\)"):
+    pretrained.recognize(_images(1))
+  # What cannot read either is no remedy.
+  pretrained.config.recipe = ('pretrain',)
+  with pytest.raises(UserError, match=r'no head.*has none; run a recipe'):
     pretrained.recognize(_images(1))
 
 
+def test_the_folder_of_a_stage_will_do(workdir):
+  assert ssljax.load(workdir / 'pretrain').stage == 'pretrain'
+  with pytest.raises(UserError, match=r"'finetun'.*mean 'finetune'"):
+    ssljax.load(workdir / 'finetun')
+
+
+@pytest.mark.parametrize(
+  ('product', 'recipe', 'finished', 'expected'),
+  [
+    ('pretrain', ('pretrain', 'head'), ('pretrain', 'head'), 'pretrain'),
+    # Cut short, the recipe ends before its product or leaves it out.
+    ('finetune', ('pretrain', 'head'), ('pretrain', 'head'), 'head'),
+    (None, ('pretrain',), ('pretrain',), 'pretrain'),
+    (None, ('head', 'pretrain'), ('head', 'pretrain'), 'head'),
+    (None, ('pretrain', 'head'), ('pretrain',), 'pretrain'),
+    # The baseline comes last, and is not what the run is for.
+    (None, tuple(tiny_ocr.STEPS), tuple(tiny_ocr.STEPS), 'finetune'),
+    (None, ('supervised',), ('supervised',), 'supervised'),
+  ],
+)
+def test_the_stage_that_is_meant(
+  tmp_path, monkeypatch, product, recipe, finished, expected
+):
+  config = CONFIG.to_dict() | {'product': product, 'recipe': recipe}
+  if product is None:
+    del config['product']  # as in a recipe of somebody's own
+  write_json(tmp_path / 'config.json', config)
+  for stage in finished:
+    (tmp_path / stage).mkdir()
+    write_json(tmp_path / stage / 'stage.json', {})
+  opened = []
+  monkeypatch.setattr(
+    reader, 'read', lambda folder, *_: opened.append(folder) or 1 / 0
+  )
+  with pytest.raises(ZeroDivisionError):
+    ssljax.load(tmp_path)
+  assert opened == [tmp_path / expected / 'checkpoints']
+
+
 def test_what_is_no_finished_run(workdir, tmp_path):
-  with pytest.raises(UserError, match='Found no config'):
-    ssljax.load(tmp_path)
-  with pytest.raises(UserError, match='Found no config'):
-    ssljax.load(tmp_path / 'nowhere')
-  write_json(tmp_path / 'config.json', {'model': 'another program'})
-  with pytest.raises(UserError, match='Found no recipe'):
-    ssljax.load(tmp_path)
+  for path in (tmp_path, tmp_path / 'nowhere', __file__):
+    with pytest.raises(UserError, match=r'Found no config\.json.*run'):
+      ssljax.load(path)
   with pytest.raises(UserError, match=r"'finetun'.*mean 'finetune'"):
     ssljax.load(workdir, stage='finetun')
   with pytest.raises(UserError, match=r'head unfinished.*goes on'):
     ssljax.load(workdir, stage='head')
+  shutil.copy(workdir / 'config.json', tmp_path)
+  with pytest.raises(UserError, match=r'finetune unfinished.*goes on'):
+    ssljax.load(tmp_path)
+  # A stage.json alone is no trained stage either.
+  (tmp_path / 'finetune').mkdir()
+  write_json(tmp_path / 'finetune' / 'stage.json', {})
+  with pytest.raises(UserError, match=r'no checkpoint.*Run that stage'):
+    ssljax.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'{"model": "another program"}',
+    b'{"model.size": 3}',
+    b'{"recipe": ["flour", "eggs"]}',
+    b'{"recipe": "bread"}',
+    b'{"recipe": 3}',
+    b'{"recipe": []}',
+    b'[1]',
+    b'{',
+    b'\xff\xfe',
+  ],
+)
+def test_a_config_of_something_else(tmp_path, content):
+  (tmp_path / 'config.json').write_bytes(content)
+  with pytest.raises(UserError, match=r'Found no recipe.*run of ssljax'):
+    ssljax.load(tmp_path)
+
+
+def test_the_checkpoint_says_how_it_was_trained(workdir, tmp_path):
+  """Its own metadata, and not a config.json that was touched since."""
+  shutil.copytree(workdir / 'finetune', tmp_path / 'finetune')
+  config = CONFIG.to_dict()
+  config['data'] = config['data'] | {'charset': 'alnum36', 'height': 64}
+  write_json(tmp_path / 'config.json', config)
+  loaded = ssljax.load(tmp_path)
+  assert loaded.charset == build.charset(CONFIG)
+  assert (loaded.height, loaded.width) == (HEIGHT, WIDTH)
 
 
 def test_the_package_alone_starts_no_jax():
