@@ -6,7 +6,8 @@
 `make` writes 2,000 images of 4 to 6 digits into DIR/mine, labels for 300 of
 them beside them, and 1,000 others with labels into DIR/new. The package draws
 from the operating system's randomness and cannot be seeded, so no two folders
-are the same. `score` reads DIR/new with a trained run.
+are the same. `score` reads DIR/new with a trained run, or with the package
+ddddocr, where that is installed, as `score ddddocr DIR/new`.
 """
 
 import csv
@@ -36,12 +37,22 @@ def make(folder: pathlib.Path, count: int, labelled: int) -> None:
         rows.writerow((name, text))
 
 
+def read(run: str, paths) -> list[str]:
+  """What a trained run, or ddddocr, reads in each file."""
+  if run == 'ddddocr':
+    import ddddocr
+
+    reader = ddddocr.DdddOcr(show_ad=False)
+    return [reader.classification(path.read_bytes()) for path in paths]
+  return [text for text, _ in ssljax.load(run).recognize(paths)]
+
+
 def score(run: str, folder: pathlib.Path) -> str:
   """The figures of a trained run on all labelled images of a folder."""
   with (folder / 'labels.csv').open(newline='') as file:
     names, labels = zip(*list(csv.reader(file))[1:], strict=True)
-  found = ssljax.load(run).recognize([folder / name for name in names])
-  samples = evals.per_sample([text for text, _ in found], labels)
+  found = read(run, [folder / name for name in names])
+  samples = evals.per_sample(found, labels)
   accuracy = evals.bootstrap(samples.accuracies)
   exact = evals.bootstrap(samples.exact)
   return (
