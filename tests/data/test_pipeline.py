@@ -3,16 +3,14 @@ import itertools
 import pathlib
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 import ssljax.data
 from ssljax.data import pipeline, sources
-from ssljax.data.layouts import LAYOUTS
 
-LAYOUT_NAMES = tuple(LAYOUTS)
+LAYOUT_NAMES = ('colors', 'arcs', 'hollow', 'texture')
 
 
 def memory_source(count):
@@ -176,19 +174,6 @@ def test_a_position_outside_is_an_error():
     for position in (-1, 5):
       with pytest.raises(IndexError):
         each[position]
-
-
-def test_batches_are_read_fast_enough():
-  # Measured 1-2 ms; the limit is loose because other work shares the cores.
-  columns = memory_source(2000).columns
-  columns['image'] = np.zeros((2000, 32, 96, 3), np.uint8)
-  source = sources.MemorySource(columns, LAYOUT_NAMES)
-  iterator = pipeline.batches(source, batch_size=96, seed=0, steps=60)
-  next(iterator)
-  start = time.process_time()
-  for _ in iterator:
-    pass
-  assert (time.process_time() - start) / 59 < 0.01
 
 
 def test_data_does_not_import_jax_or_the_rest():
