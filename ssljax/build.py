@@ -24,6 +24,8 @@ INSTANCES = ('frames', 'windows', 'whole', 'identity')
 def charset(config) -> text.Charset:
   """The characters that the run reads: a charset's name, or themselves."""
   given = config.data.charset
+  if 'directory' not in config.data:
+    check_known('charset', given, text.CHARSETS)
   return text.CHARSETS.get(given) or text.Charset(given)
 
 

@@ -182,19 +182,23 @@ def results(config, workdir: pathlib.Path) -> dict:
 
 
 def telemetry(config, workdir: pathlib.Path) -> dict[str, dict]:
-  """The last line of the log of each stage that does not read, by name."""
+  """The last line of the log of each stage that does not read, by name.
+
+  Without its seconds: a resumed run's results equal an undisturbed one's.
+  """
   found = {}
   for stage in config.recipe:
     if 'fit' in read_json(workdir / stage / 'stage.json'):
       continue
     lines = (workdir / stage / 'metrics.jsonl').read_text().splitlines()
     found[stage] = json.loads(lines[-1])
+    del found[stage]['seconds']
   return found
 
 
 def _telemetry_table(found) -> str:
   names = dict.fromkeys(name for line in found.values() for name in line)
-  shown = [name for name in names if name not in ('seconds', 'update_norm')]
+  shown = [name for name in names if name != 'update_norm']
   cells = [
     (stage, *(line.get(name) for name in shown))
     for stage, line in found.items()

@@ -338,7 +338,11 @@ MISTAKES = {
     ('batch size of 65', '64 examples', 'Lower the batch size'),
   ),
   'too few examples': (
-    (TINY, "--config.recipe=('head',)", '--config.head.data.count=33'),
+    (
+      TINY,
+      "--config.recipe=('supervised',)",
+      '--config.supervised.data.count=33',
+    ),
     ('Found 32 examples', 'expected at least 33', 'Ask for fewer'),
   ),
   'no step': (
@@ -355,7 +359,7 @@ MISTAKES = {
       "--config.recipe=('supervised',)",
       '--config.encoder.strides=((2,4),(2,4))',
     ),
-    ('Found label', 'frames', 'width 96 gives 6', 'wider images'),
+    ('Found label', 'frames', '96 pixels wide gives 6', '--config.data.width'),
   ),
   'length of a label': (
     (TINY, "--config.recipe=('supervised',)", '--config.data.max_length=5'),

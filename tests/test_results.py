@@ -250,7 +250,8 @@ def test_telemetry_is_the_last_line_of_stages_that_do_not_read(run):
   run.add('a', RIGHT)
   write_json(run.workdir / 'pretrain' / 'stage.json', {'flops': 1})
   (run.workdir / 'pretrain' / 'metrics.jsonl').write_text(
-    '{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.5, "std": 0.125}\n'
+    '{"step": 1, "seconds": 1.0, "loss": 3.0}\n'
+    '{"step": 2, "seconds": 2.0, "loss": 2.5, "std": 0.125}\n'
   )
   config = ml_collections.ConfigDict({'recipe': ('pretrain', 'a')})
   found = results.telemetry(config, run.workdir)
