@@ -51,6 +51,8 @@ def stage(
   steps=None,
   split='train',
   count=None,
+  per_class=None,
+  share=None,
   layouts=(),
   views=None,
   take=None,
@@ -58,6 +60,7 @@ def stage(
   seed=0,
   match_compute=(),
   best_rate_of=(),
+  probe=False,
 ):
   """One stage of a recipe.
 
@@ -69,6 +72,8 @@ def stage(
     steps: optimizer steps.
     split: of the data set; 'a+b' for two of them together.
     count: only the first so many examples.
+    per_class: only so many images of each class, drawn by the stage's seed.
+    share: only this share of each class, drawn in the same way.
     layouts: only examples of these layouts.
     views: options of `ssljax.augment.text.text_views`.
     take: part -> where to take it from: an earlier stage, another run's folder
@@ -78,6 +83,7 @@ def stage(
     match_compute: earlier stages whose FLOPs together set the steps.
     best_rate_of: earlier stages; the learning rate of the one with the best
       validation accuracy is used.
+    probe: a linear classifier watches; of images that have classes.
   """
   placeholder = ml_collections.config_dict.placeholder
   config = ml_collections.ConfigDict(
@@ -90,6 +96,8 @@ def stage(
       'data': {
         'split': split,
         'count': placeholder(int),
+        'per_class': placeholder(int),
+        'share': placeholder(float),
         'layouts': tuple(layouts),
       },
       'views': views or {},
@@ -98,9 +106,11 @@ def stage(
       'seed': seed,
       'match_compute': tuple(match_compute),
       'best_rate_of': tuple(best_rate_of),
+      'probe': probe,
     }
   )
   config.steps, config.data.count = steps, count
+  config.data.per_class, config.data.share = per_class, share
   return config
 
 

@@ -89,7 +89,9 @@ def create_state(
     optimizer: any optax transformation over `params`.
     params: top-level parts that replace fresh ones (an encoder taken from an
       earlier stage).
-    batch_stats: the same for `method_state['batch_stats']`.
+    batch_stats: the same for `method_state['batch_stats']`. Both also replace
+      the parts of `method_state['target']`, where a method keeps a copy of
+      the network: {'params': ..., 'batch_stats': ...}.
 
   Raises:
     UserError: a part whose arrays are not those of the fresh one.
@@ -98,9 +100,20 @@ def create_state(
   fresh, state = method.init(init_key, batch)
   for name, part in (params or {}).items():
     _check_part(name, part, fresh[name])
-  fresh = {**fresh, **(params or {})}
-  statistics = {**state['batch_stats'], **(batch_stats or {})}
+  taken = {'params': params or {}, 'batch_stats': batch_stats or {}}
+  fresh = {**fresh, **taken['params']}
+  statistics = {**state['batch_stats'], **taken['batch_stats']}
   state = {**state, 'batch_stats': statistics}
+  if 'target' in state:
+    # A momentum copy starts where the network does, and as arrays of its own:
+    # one buffer cannot be donated twice.
+    state['target'] = {
+      kind: {
+        name: jax.tree.map(jnp.copy, taken[kind].get(name, part))
+        for name, part in parts.items()
+      }
+      for kind, parts in state['target'].items()
+    }
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=run_key,

@@ -157,6 +157,17 @@ def read_json(path):
   return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
 
 
+def read_lines(path) -> list[dict]:
+  """The lines of a `metrics.jsonl`, if there is one; nulls are left out."""
+  if not path.exists():
+    return []
+  lines = map(json.loads, path.read_text(encoding='utf-8').splitlines())
+  return [
+    {name: value for name, value in line.items() if value is not None}
+    for line in lines
+  ]
+
+
 def _drop_after(path, start):
   """Drops the lines after step `start`; returns the seconds of the last kept.
 

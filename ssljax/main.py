@@ -22,7 +22,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from ssljax import build, results, runs, train
+from ssljax import build, image_results, results, runs, train
 from ssljax.checkpoint import CheckpointError
 from ssljax.data import datasets
 from ssljax.errors import UserError, check_known, suggest
@@ -242,9 +242,10 @@ def run(config, workdir: pathlib.Path, data_dir: str, stop) -> str:
     if stop():
       raise train.Stopped
     train.run_stage(config, name, workdir=workdir, dataset=dataset, stop=stop)
-  found = results.results(config, workdir)
+  summarize = results if build.reads_text(config) else image_results
+  found = summarize.results(config, workdir)
   pretraining = results.telemetry(config, workdir)
-  table = results.render(found, pretraining)
+  table = summarize.render(found, pretraining)
   write_json(workdir / 'results.json', {**found, 'pretraining': pretraining})
   (workdir / 'results.md').write_text(table)
   return table

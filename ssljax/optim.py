@@ -57,45 +57,73 @@ def optimizer(
   decay: str = 'cosine',
   warmup: int = 0,
   weight_decay: float = 0.0,
+  decay_vectors: bool = False,
   momentum: float = 0.0,
   clip: float | None = None,
   freeze: tuple[str, ...] = (),
   rates: Mapping[str, float] | None = None,
+  constant: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
-  """AdamW or SGD over top-level parts of `params`.
+  """AdamW, SGD or LARS over top-level parts of `params`.
 
   Args:
-    name: 'adamw' or 'sgd'.
+    name: 'adamw', 'sgd' or 'lars' (arXiv 1708.03888, trust coefficient 1e-3).
     learning_rate: the peak of the schedule.
     steps: of the whole stage.
     decay: name of the schedule.
     warmup: its steps of linear growth.
-    weight_decay: of AdamW, for arrays of two dimensions and more only.
-    momentum: of SGD.
+    weight_decay: AdamW's, decoupled; SGD's and LARS's, added to the gradient.
+    decay_vectors: biases and the parameters of norms decay too, as in the
+      recipes of torch; else only arrays of two dimensions and more do. LARS
+      leaves vectors out of its adaptation in any case.
+    momentum: of SGD and LARS.
     clip: largest global norm of the gradient.
     freeze: parts whose update is exactly zero; stopping the gradient alone
       would let weight decay move them.
     rates: part -> factor on the learning rate.
+    constant: parts whose rate stays at its peak after the warm-up (SimSiam's
+      predictor).
 
   Raises:
     UserError: an unknown name; that of a part once it sees `params`.
   """
-  check_known('optimizer', name, ('adamw', 'sgd'))
-  rate = schedule(decay, peak=learning_rate, steps=steps, warmup=warmup)
-  if name == 'adamw':
-    rule = optax.adamw(
+  check_known('optimizer', name, ('adamw', 'sgd', 'lars'))
+
+  def rule(decay):
+    rate = schedule(decay, peak=learning_rate, steps=steps, warmup=warmup)
+    mask = None if decay_vectors else _matrices
+    if name == 'adamw':
+      return optax.adamw(rate, weight_decay=weight_decay, mask=mask)
+    if name == 'sgd':
+      return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.sgd(rate, momentum=momentum or None),
+      )
+    # optax's masks are for all parameters unless told otherwise, and its ratio
+    # is 1 where a norm is zero.
+    return optax.lars(
       rate,
       weight_decay=weight_decay,
-      mask=lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree),
+      weight_decay_mask=mask or True,
+      trust_coefficient=1e-3,
+      trust_ratio_mask=_matrices,
+      momentum=momentum,
     )
-  else:
-    rule = optax.sgd(rate, momentum=momentum or None)
+
+  chosen = rule(decay)
+  if constant:
+    chosen = by_part({part: rule('constant') for part in constant}, chosen)
   if clip is not None:
-    rule = optax.chain(optax.clip_by_global_norm(clip), rule)
+    chosen = optax.chain(optax.clip_by_global_norm(clip), chosen)
   if rates:
     scales = {part: optax.scale(factor) for part, factor in rates.items()}
-    rule = optax.chain(rule, by_part(scales, optax.identity()))
+    chosen = optax.chain(chosen, by_part(scales, optax.identity()))
   if freeze:
     # Outermost: frozen parts have no state and no share in the clipped norm.
-    rule = by_part({part: optax.set_to_zero() for part in freeze}, rule)
-  return rule
+    chosen = by_part({part: optax.set_to_zero() for part in freeze}, chosen)
+  return chosen
+
+
+def _matrices(tree):
+  """True for arrays of two dimensions and more."""
+  return jax.tree.map(lambda x: x.ndim > 1, tree)

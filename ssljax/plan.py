@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssljax import build, results, runs
+from ssljax import build, evals, results, runs
 from ssljax.checkpoint import read
 from ssljax.core import Method
 from ssljax.data import pipeline, sources
@@ -45,10 +45,12 @@ def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
   """
   stage = config[name]
   source = stage_source(stage, dataset)
-  labelled = stage.method.name == 'recognize'
-  if labelled:
-    check_labels(config, source)
-  transform = functools.partial(to_arrays, config)
+  labelled = stage.method.name in results.LABELLED
+  transform = image_arrays
+  if build.reads_text(config):
+    transform = functools.partial(to_arrays, config)
+    if labelled:
+      check_labels(config, source)
   pipeline.check_batch_size(stage.batch_size, source)
   example = transform(source.gather(range(stage.batch_size)))
   cost = loss_flops(build.method(config, stage), example)
@@ -62,8 +64,8 @@ def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
     example=example,
     batch_size=stage.batch_size,
     seed=config.seed + stage.seed,
-    method=build.method(config, stage, axis_name=axis_name),
-    optimizer=build.optimizer(stage, steps=steps, learning_rate=rate),
+    method=build.method(config, stage, steps=steps, axis_name=axis_name),
+    optimizer=build.optimizer(config, stage, steps=steps, learning_rate=rate),
     steps=steps,
     epoch=len(source) // stage.batch_size,
     summary={
@@ -77,9 +79,16 @@ def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
 
 
 def stage_source(stage, dataset) -> sources.Source:
-  """The stage's examples: splits, or the first of some layouts of them."""
+  """The stage's examples: splits, or some of a layout or class of them."""
   parts = [dataset.open(split) for split in stage.data.split.split('+')]
   source = parts[0] if len(parts) == 1 else sources.Joined(parts)
+  for draw, amount in (
+    (evals.per_class, stage.data.per_class),
+    (evals.share, stage.data.share),
+  ):
+    if amount is not None:
+      positions = draw(source.labels, amount, seed=stage.seed)
+      return sources.Subset(source, positions)
   layouts = tuple(stage.data.layouts) or None
   if stage.data.count is None and layouts is None:
     return source
@@ -119,6 +128,11 @@ def to_arrays(config, batch) -> dict[str, np.ndarray]:
   return arrays | {key: batch[key] for key in ('width',) if key in batch}
 
 
+def image_arrays(batch) -> dict[str, np.ndarray]:
+  """What the step reads of images: image, index and label, -1 for none."""
+  return {key: batch[key] for key in ('image', 'index', 'label')}
+
+
 def taken(place: runs.Place) -> dict:
   """Parts that the stage takes over: arguments of `create_state`."""
   params, statistics = {}, {}
@@ -128,7 +142,7 @@ def taken(place: runs.Place) -> dict:
     check_known(f'part of {folder}', part, saved['params'])
     params[part] = saved['params'][part]
     batch_stats = saved['method_state'].get('batch_stats', {})
-    if part in batch_stats:
+    if batch_stats.get(part):
       statistics[part] = batch_stats[part]
   return {'params': params, 'batch_stats': statistics}
 

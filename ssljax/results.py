@@ -18,6 +18,8 @@ from ssljax.log import read_json, table
 # Below this accuracy on its own training labels a row did not fit, and shows
 # nothing of what its labels are worth.
 FITTED = 0.9
+# Methods that learn from labels; what the others learn, telemetry shows.
+LABELLED = ('recognize', 'supervised')
 FIGURES = ('edit_distance_accuracy', 'exact_match', 'character_error_rate')
 
 
@@ -182,21 +184,21 @@ def results(config, workdir: pathlib.Path) -> dict:
 
 
 def telemetry(config, workdir: pathlib.Path) -> dict[str, dict]:
-  """The last line of the log of each stage that does not read, by name.
+  """The last line of the log of each stage that learns without labels.
 
   Without its seconds: a resumed run's results equal an undisturbed one's.
   """
   found = {}
   for stage in config.recipe:
-    if 'fit' in read_json(workdir / stage / 'stage.json'):
-      continue
     lines = (workdir / stage / 'metrics.jsonl').read_text().splitlines()
+    if config[stage].method.name in LABELLED or not lines:
+      continue
     found[stage] = json.loads(lines[-1])
     del found[stage]['seconds']
   return found
 
 
-def _telemetry_table(found) -> str:
+def telemetry_table(found) -> str:
   names = dict.fromkeys(name for line in found.values() for name in line)
   shown = [name for name in names if name != 'update_norm']
   cells = [
@@ -272,5 +274,5 @@ def render(found: dict, pretraining: dict | None = None) -> str:
       _layouts_table(part),
     ]
   if pretraining:
-    blocks.append(_telemetry_table(pretraining))
+    blocks.append(telemetry_table(pretraining))
   return '\n\n'.join(blocks) + '\n'

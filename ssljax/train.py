@@ -4,23 +4,20 @@ A stage is a folder of the workdir. Its position is the step of its newest
 checkpoint; a stage that has written `stage.json` is done.
 """
 
-import csv
 import functools
 import pathlib
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from ssljax import build, core, evals, feed
+from ssljax import build, core, feed
 from ssljax.checkpoint import Checkpoints
-from ssljax.data import pipeline
 from ssljax.errors import UserError
-from ssljax.log import Log, write_json
+from ssljax.evaluate import encode_all, evaluate
+from ssljax.health import Monitor
+from ssljax.log import Log, read_lines, write_json
 from ssljax.plan import AXIS, Plan, plan, taken
 from ssljax.runs import Place
-
-EVALUATION_BATCH = 500
 
 
 class Stopped(Exception):
@@ -52,24 +49,37 @@ def run_stage(
   metadata = {
     'config': config.to_dict(),
     'stage': name,
-    'characters': build.charset(config).characters,
     'preprocessing': build.preprocessing(config),
   }
+  if build.reads_text(config):
+    metadata['characters'] = build.charset(config).characters
   with Checkpoints(directory / 'checkpoints', metadata=metadata) as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
       state = create(key, stage.example, **taken(Place(config, workdir, name)))
     start = int(state.step)
     with Log(directory, name=name, total=stage.steps, start=start) as log:
-      state = fit(state, stage, config, checkpoints, log, stop)
+      monitor = watch(config, stage, directory)
+      state = fit(state, stage, config, checkpoints, log, monitor, stop)
   summary = stage.summary
-  if stage.method.predict is not None:
-    read_all = reader(config, stage.method, state)
-    summary |= evaluate(read_all, stage.source, dataset, directory)
+  if monitor.raised:
+    summary['alarms'] = list(monitor.raised.values())
+  summary |= evaluate(config, stage, state, dataset, directory)
   write_json(directory / 'stage.json', summary)
 
 
-def fit(state, stage: Plan, config, checkpoints, log, stop) -> core.TrainState:
+def watch(config, stage: Plan, directory) -> Monitor:
+  """The stage's alarms, with what the lines of before a restart say."""
+  warmup = config[stage.name].optimizer.warmup_share * stage.steps
+  monitor = Monitor(warmup=round(warmup))
+  for line in read_lines(directory / 'metrics.jsonl'):
+    monitor.read(line['step'], line)
+  return monitor
+
+
+def fit(
+  state, stage: Plan, config, checkpoints, log, monitor, stop
+) -> core.TrainState:
   """The loop: one compiled, donated call a step or a few, nothing else on it.
 
   How many is for `feed` to say.
@@ -92,6 +102,8 @@ def fit(state, stage: Plan, config, checkpoints, log, stop) -> core.TrainState:
       values = averages(window)
       check_finite(stage.name, done, values)
       log.scalars(done, values)
+      for message in monitor.read(done, values):
+        log.note(f'{stage.name}: {message}')
       window = []
     log.advance(done)
     if saving:
@@ -120,53 +132,3 @@ def check_finite(name: str, step: int, values) -> None:
       f'--config.{name}.optimizer.learning_rate or set '
       f'--config.{name}.optimizer.clip, in another --workdir.'
     )
-
-
-def encode_all(method, source, params, method_state) -> np.ndarray:
-  """Features of every example, in order, of the images as they are."""
-  encode = jax.jit(method.encode)
-  return np.concatenate(
-    [
-      np.asarray(encode(params, method_state, batch['image']))[batch['valid']]
-      for batch in pipeline.evaluation_batches(source, EVALUATION_BATCH)
-    ]
-  )
-
-
-def reader(config, method, state) -> Callable:
-  """`source -> predictions, labels, layouts` of a trained state."""
-  predict = jax.jit(method.predict)
-
-  def read_all(source):
-    return evals.read(
-      functools.partial(predict, state.params, state.method_state),
-      pipeline.evaluation_batches(source, EVALUATION_BATCH),
-      build.charset(config),
-    )
-
-  return read_all
-
-
-def evaluate(read_all, source, dataset, directory) -> dict:
-  """Figures on the stage's own labels, on `validation` and on the test splits.
-
-  What was read of the latter goes to `predictions.csv`.
-  """
-  found = {'fit': evals.figures(*read_all(source)[:2])}
-  if 'validation' in dataset.splits:
-    validation = dataset.open('validation')
-    found['validation'] = evals.figures(*read_all(validation)[:2])
-  rows = []
-  for split in dataset.splits:
-    if not split.startswith('test'):
-      continue
-    test = dataset.open(split)
-    predictions, labels, layouts = read_all(test)
-    found[split] = evals.figures(predictions, labels)
-    names = [test.layouts[layout] for layout in layouts]
-    rows += zip([split] * len(labels), names, labels, predictions, strict=True)
-  if rows:
-    with (directory / 'predictions.csv').open('w', newline='') as file:
-      header = ('split', 'layout', 'label', 'prediction')
-      csv.writer(file).writerows([header, *rows])
-  return found

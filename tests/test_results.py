@@ -246,14 +246,20 @@ def test_a_recipe_cut_short_has_the_rows_that_ran(run):
   assert list(found['few']['rows']) == ['A']
 
 
-def test_telemetry_is_the_last_line_of_stages_that_do_not_read(run):
-  run.add('a', RIGHT)
-  write_json(run.workdir / 'pretrain' / 'stage.json', {'flops': 1})
-  (run.workdir / 'pretrain' / 'metrics.jsonl').write_text(
-    '{"step": 1, "seconds": 1.0, "loss": 3.0}\n'
-    '{"step": 2, "seconds": 2.0, "loss": 2.5, "std": 0.125}\n'
+def test_telemetry_is_the_last_line_of_stages_without_labels(run):
+  for stage in ('pretrain', 'a'):
+    (run.workdir / stage).mkdir()
+    (run.workdir / stage / 'metrics.jsonl').write_text(
+      '{"step": 1, "seconds": 1.0, "loss": 3.0}\n'
+      '{"step": 2, "seconds": 2.0, "loss": 2.5, "std": 0.125}\n'
+    )
+  config = ml_collections.ConfigDict(
+    {
+      'recipe': ('pretrain', 'a'),
+      'pretrain': {'method': {'name': 'simclr'}},
+      'a': {'method': {'name': 'recognize'}},
+    }
   )
-  config = ml_collections.ConfigDict({'recipe': ('pretrain', 'a')})
   found = results.telemetry(config, run.workdir)
   assert found == {'pretrain': {'step': 2, 'loss': 2.5, 'std': 0.125}}
   (line,) = (

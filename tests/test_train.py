@@ -183,5 +183,5 @@ def test_a_method_gets_its_options():
   config = tiny_ocr.get_config()
   with config.unlocked():
     config.pretrain.method.temprature = 0.2
-  with pytest.raises(TypeError, match='temprature'):
+  with pytest.raises(UserError, match="Did you mean 'temperature'"):
     build.method(config, config.pretrain)

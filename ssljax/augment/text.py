@@ -246,10 +246,3 @@ def text_views(
     return tuple(zip(pictures, columns, strict=True))
 
   return views
-
-
-def plain(
-  images: UInt8[Array, 'b h w 3'],
-) -> Float[Array, 'b h w 3']:
-  """The image as it is, in the value range of the views."""
-  return images.astype(jnp.float32) / 127.5 - 1

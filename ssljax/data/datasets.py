@@ -4,6 +4,7 @@ import functools
 from typing import Protocol
 
 from ssljax.data import folder, sources, text_images
+from ssljax.data.image_sets import open_images
 from ssljax.data.render import CHARSETS
 
 
@@ -65,13 +66,17 @@ def open_dataset(options: dict, *, data_dir: str) -> Dataset:
   """Opens the data that `config.data` describes.
 
   Args:
-    options: `directory` and how to read it, or the recipe of rendered images.
+    options: the `name` of a set of images with classes; or, of text, the
+      `directory` and how to read it, or the recipe of rendered images.
     data_dir: where rendered images are kept.
 
   Raises:
     UserError: images, labels or options that cannot be used.
   """
   options = {key: value for key, value in options.items() if key != 'contents'}
+  if 'name' in options:
+    options.pop('classes')
+    return open_images(data_dir=data_dir, **options)
   if options.get('directory'):
     return Own(**options)
   del options['max_length']

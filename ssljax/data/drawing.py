@@ -59,7 +59,7 @@ def _transform(image: Image.Image, size, matrix) -> np.ndarray:
   )
 
 
-def _ink(character: str, pose: Pose, height: int, stroke: int, scale: float):
+def ink(character: str, pose: Pose, height: int, stroke: int, scale: float):
   """(middle, fill, outline) of a posed character.
 
   The masks are trimmed to their ink; `middle` is the row in them (it can be
@@ -117,7 +117,7 @@ def set_line(
   scale = 1.0
   while True:
     inks = [
-      _ink(character, pose, height, stroke, scale)
+      ink(character, pose, height, stroke, scale)
       for character, pose in zip(text, poses, strict=True)
     ]
     gaps = [0, *(round(pose.gap * height * scale) for pose in poses[1:])]

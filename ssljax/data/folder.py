@@ -188,12 +188,12 @@ def open_folder(
   # Before the images, which take longer.
   labels = read_labels(directory, set(files), charset, max_length)
   frame = Frame(height, width)
-  reasons = check_images(directory, files, frame, progress=progress)
-  skipped = [
-    (file, why) for file, why in zip(files, reasons, strict=True) if why
-  ]
+  skipped = unreadable(
+    lambda file: frame.read(directory / file), files, progress=progress
+  )
   check_skipped(directory, skipped, len(files))
-  names = [file for file, why in zip(files, reasons, strict=True) if not why]
+  bad = {file for file, _ in skipped}
+  names = [file for file in files if file not in bad]
   usable = set(names)
   labels = {name: label for name, label in labels.items() if name in usable}
   tested = held_out(labels, holdout)
@@ -251,12 +251,12 @@ def list_files(directory: pathlib.Path) -> list[str]:
   return files
 
 
-def check_images(directory, files, frame, *, progress: bool) -> list[str]:
-  """Decodes every file; why it cannot be used, or ''."""
+def unreadable(read, files, *, progress: bool = True) -> list[tuple[str, str]]:
+  """(file, reason) of those that `read` refuses; every file is read."""
 
   def reason(file):
     try:
-      frame.read(directory / file)
+      read(file)
     except images.BadImage as error:
       return str(error)
     return ''
@@ -271,8 +271,9 @@ def check_images(directory, files, frame, *, progress: bool) -> list[str]:
   )
   with bar, ThreadPoolExecutor(workers.available_cores()) as threads:
     found = []
-    for why in threads.map(reason, files):
-      found.append(why)
+    for file, why in zip(files, threads.map(reason, files), strict=True):
+      if why:
+        found.append((file, why))
       bar.update()
   return found
 

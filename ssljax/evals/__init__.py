@@ -1,6 +1,18 @@
 """Evaluations: what a trained encoder is worth, as numbers."""
 
+from ssljax.evals.knn import knn
+from ssljax.evals.linear import linear_probe
+from ssljax.evals.pictures import embed
+from ssljax.evals.probe import probe_optimizer, with_probe
 from ssljax.evals.reading import figures, read
+from ssljax.evals.representation import (
+  Features,
+  comparable,
+  evaluate,
+  paired,
+  proportion,
+)
+from ssljax.evals.subsets import per_class, share
 from ssljax.evals.text_metrics import (
   Samples,
   bootstrap,
@@ -12,13 +24,25 @@ from ssljax.evals.text_metrics import (
 )
 
 __all__ = [
+  'Features',
   'Samples',
   'bootstrap',
   'character_error_rate',
+  'comparable',
   'edit_distance_accuracy',
+  'embed',
+  'evaluate',
   'exact_match',
   'figures',
+  'knn',
+  'linear_probe',
+  'paired',
+  'per_class',
   'per_sample',
+  'probe_optimizer',
+  'proportion',
   'read',
   'report',
+  'share',
+  'with_probe',
 ]

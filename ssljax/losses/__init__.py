@@ -2,15 +2,18 @@
 
 from ssljax.losses.asymmetric import negative_cosine
 from ssljax.losses.contrastive import info_nce, nt_xent, retrieval_accuracy
+from ssljax.losses.queue import info_nce_queue, queue_accuracy
 from ssljax.losses.rows import normalize, weighted_mean
 from ssljax.losses.spread import feature_spread
 
 __all__ = [
   'feature_spread',
   'info_nce',
+  'info_nce_queue',
   'negative_cosine',
   'normalize',
   'nt_xent',
+  'queue_accuracy',
   'retrieval_accuracy',
   'weighted_mean',
 ]

@@ -5,19 +5,12 @@ device's share, whose `parallel.mean` over devices is the loss over the global
 batch, with the gradient of that loss.
 """
 
-import functools
-
 import jax.numpy as jnp
 import optax
-from jax.lax import Precision
 from jaxtyping import Array, Float, Int, Shaped
 
 from ssljax import parallel
 from ssljax.losses import rows
-
-# A GPU rounds float32 products to 10 bits and a TPU to 8 unless told not to;
-# divided by a temperature of 0.1 that is 1e-2 of a logit and more.
-_matmul = functools.partial(jnp.matmul, precision=Precision.HIGHEST)
 
 
 def info_nce(
@@ -131,7 +124,7 @@ def nt_xent(
   half = len(candidates) // 2
   itself = jnp.concatenate([own, own + half])
   partner = jnp.concatenate([own + half, own])
-  logits = _matmul(jnp.concatenate([a, b]), candidates.T) / temperature
+  logits = rows.matmul(jnp.concatenate([a, b]), candidates.T) / temperature
   # By value: a product with 0 would leave exp(0) = 1 in the softmax.
   allowed = jnp.arange(2 * half) != itself[:, None]
   if weights is not None:
@@ -154,11 +147,11 @@ def _cosines(a, b, weights, groups, axis_name):
   rows.check_rows(a=a, b=b, weights=weights, groups=groups)
   a, b, weights = _prepare(a, b, weights)
   own = _own(len(a), axis_name)
-  forward = _matmul(a, parallel.gather(b, axis_name).T)
+  forward = rows.matmul(a, parallel.gather(b, axis_name).T)
   if axis_name is None:
     backward = forward.T  # The same products; over devices they are not.
   else:
-    backward = _matmul(b, parallel.gather(a, axis_name).T)
+    backward = rows.matmul(b, parallel.gather(a, axis_name).T)
   if weights is None and groups is None:
     return forward, backward, own
   allowed = jnp.ones(forward.shape, bool)

@@ -7,7 +7,7 @@ from ssljax.losses.rows import normalize
 
 
 def feature_spread(
-  features: Float[Array, 'b t d'],
+  features: Float[Array, 'b t d'] | Float[Array, 'b d'],
 ) -> dict[str, Float[Array, '']]:
   """Three standard deviations of unit features, and their effective rank.
 
@@ -21,18 +21,22 @@ def feature_spread(
       the devices' parts, not of the whole batch.
 
   Returns:
-    'std': over all rows. 'std_across_images': over images at one position.
-    'std_across_positions': over positions of one image. 'effective_rank':
-    (Σλ)² / Σλ² of the covariance's eigenvalues λ, between 1 and d.
+    'std': over all rows. 'effective_rank': (Σλ)² / Σλ² of the covariance's
+    eigenvalues λ, between 1 and d. On sequences also 'std_across_images': over
+    images at one position; 'std_across_positions': over positions of one image.
   """
   unit = normalize(features) * jnp.sqrt(features.shape[-1] * 1.0)
   rows = unit.reshape(-1, unit.shape[-1])
   centred = rows - rows.mean(axis=0)
   covariance = centred.T @ centred / len(rows)
   squares = jnp.sum(covariance**2)
-  return {
-    'std': unit.std(axis=(0, 1)).mean(),
-    'std_across_images': unit.std(axis=0).mean(),
-    'std_across_positions': unit.std(axis=1).mean(),
+  found = {
+    'std': rows.std(axis=0).mean(),
     'effective_rank': jnp.trace(covariance) ** 2 / jnp.maximum(squares, 1e-12),
   }
+  if features.ndim == 3:
+    found |= {
+      'std_across_images': unit.std(axis=0).mean(),
+      'std_across_positions': unit.std(axis=1).mean(),
+    }
+  return found

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from ssljax import losses
-from ssljax.augment.text import plain
+from ssljax.augment.pixels import plain
 from ssljax.core import Method
 
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import losses
-from ssljax.augment.text import plain
+from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.models import networks
 
 
 def simclr(
@@ -19,72 +20,73 @@ def simclr(
   views,
   instances,
   temperature: float = 0.1,
+  contrast: str = 'info_nce',
   negatives: str = 'batch',
   axis_name: str | None = None,
 ) -> Method:
-  """The article's SimCLR: project, pool into instances, symmetric InfoNCE.
+  """Project, pool into instances, contrast.
 
   Args:
-    encoder: module, `(batch, height, width, 3)` to `(batch, time, d)`.
-    projector: module called with `train` and `mask`.
+    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`. Both views go through
+      encoder and projector as one batch, as in the paper's code.
     views: `(key, images, index, widths)` to two pairs of (images, columns).
     instances: `(projections, columns) -> rows, weights`, applied last.
     temperature: of the loss.
+    contrast: 'info_nce', the article's, whose negatives are the other view's
+      instances, or 'nt_xent', the paper's (eq. 1), with both views'.
     negatives: 'batch', as in the papers: the instances of all images on all
       devices. 'image': only those of the same image, which share its style
-      and so leave what is written as the one thing to tell them apart.
+      and so leave what is written as the one thing to tell them apart;
+      for 'info_nce'.
     axis_name: the devices whose instances are negatives.
   """
+  parts = {'encoder': encoder, 'projector': projector}
 
   def init(key, batch):
-    encoder_key, projector_key = jax.random.split(key)
-    images = plain(batch['image'])
-    encoder_params = encoder.init(encoder_key, images)['params']
-    features = encoder.apply({'params': encoder_params}, images)
-    variables = projector.init(projector_key, features, train=False)
-    params = {'encoder': encoder_params, 'projector': variables['params']}
-    return params, {
-      'batch_stats': {'projector': variables.get('batch_stats', {})}
-    }
+    params, statistics = networks.init(parts, key, plain(batch['image']))
+    return params, {'batch_stats': statistics}
 
   def loss(params, method_state, batch, key, step):
     del step
-    widths = batch.get('width')
-    first, second = views(key, batch['image'], batch['index'], widths)
+    first, second = views(
+      key, batch['image'], batch['index'], batch.get('width')
+    )
     images, columns = jax.tree.map(
       lambda a, b: jnp.concatenate((a, b)), first, second
     )
-    features = encoder.apply({'params': params['encoder']}, images)
-    projections, updated = projector.apply(
-      {
-        'params': params['projector'],
-        'batch_stats': method_state['batch_stats']['projector'],
-      },
-      features,
+    outputs, statistics = networks.apply(
+      parts,
+      params,
+      method_state['batch_stats'],
+      images,
       train=True,
       mask=columns >= 0,
-      mutable=['batch_stats'],
     )
-    rows, weights = instances(projections, columns)
+    rows, weights = instances(outputs['projector'], columns)
     a, b = jnp.split(rows, 2)
     # A row counts where both views show it.
     weights = jnp.prod(jnp.stack(jnp.split(weights, 2)), axis=0)
-    groups = None
+    options = {'weights': weights, 'axis_name': axis_name}
     if negatives == 'image':
-      groups = jnp.repeat(batch['index'], len(a) // len(batch['index']))
-    options = {'weights': weights, 'groups': groups, 'axis_name': axis_name}
-    value = losses.info_nce(a, b, temperature=temperature, **options)
+      options['groups'] = jnp.repeat(
+        batch['index'], len(a) // len(batch['index'])
+      )
+    function = getattr(losses, contrast)
+    value = function(a, b, temperature=temperature, **options)
     accuracy, chance = losses.retrieval_accuracy(a, b, **options)
+    # NT-Xent has 2N - 1 candidates where InfoNCE has N.
+    candidates = 1 / chance if contrast == 'info_nce' else 2 / chance - 1
     metrics = {
       'retrieval': accuracy,
       'retrieval_chance': chance,
-      **losses.feature_spread(jax.lax.stop_gradient(features)),
+      'loss_at_chance': jnp.log(candidates),
+      **losses.feature_spread(jax.lax.stop_gradient(outputs['encoder'])),
     }
-    state = {'batch_stats': {'projector': updated.get('batch_stats', {})}}
-    return value, (state, metrics)
+    return value, ({'batch_stats': statistics}, metrics)
 
   def encode(params, method_state, images):
-    del method_state
-    return encoder.apply({'params': params['encoder']}, plain(images))
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
 
   return Method(init=init, loss=loss, encode=encode)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import losses
-from ssljax.augment.text import plain
+from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.models import networks
 
 
 def simsiam(
@@ -49,44 +50,29 @@ def simsiam(
     heads['predictor'] = predictor
 
   def init(key, batch):
-    encoder_key, *keys = jax.random.split(key, 1 + len(heads))
-    images = plain(batch['image'])
-    rows, variables = encoder.init_with_output(encoder_key, images)
-    params, statistics = {'encoder': variables['params']}, {}
-    for head_key, (name, head) in zip(keys, heads.items(), strict=True):
-      rows, variables = head.init_with_output(head_key, rows, train=False)
-      params[name] = variables['params']
-      statistics[name] = variables.get('batch_stats', {})
+    params, statistics = networks.init(
+      {'encoder': encoder, **heads}, key, plain(batch['image'])
+    )
     return params, {'batch_stats': statistics}
 
   def branch(params, statistics, features, columns):
     """(projection, prediction, weights) of a view's rows; new statistics."""
-    outputs, updated = [features], {}
-    for name, head in heads.items():
-      variables = {'params': params[name], 'batch_stats': statistics[name]}
-      output, changed = head.apply(
-        variables,
-        outputs[-1],
-        train=True,
-        mask=columns >= 0,
-        mutable=['batch_stats'],
-      )
-      outputs.append(output)
-      updated[name] = changed.get('batch_stats', {})
-    projection, weights = instances(outputs[1], columns)
-    prediction, _ = instances(outputs[-1], columns)
-    return (projection, prediction, weights), updated
+    outputs, statistics = networks.apply(
+      heads, params, statistics, features, train=True, mask=columns >= 0
+    )
+    projection, weights = instances(outputs['projector'], columns)
+    last = outputs['predictor' if predict else 'projector']
+    prediction, _ = instances(last, columns)
+    return (projection, prediction, weights), statistics
 
   def loss(params, method_state, batch, key, step):
     del step
     (first, first_columns), (second, second_columns) = views(
       key, batch['image'], batch['index'], batch.get('width')
     )
-    features = encoder.apply(
-      {'params': params['encoder']}, jnp.concatenate((first, second))
+    (a, b), statistics = networks.encode_each(
+      encoder, params, method_state['batch_stats'], (first, second)
     )
-    a, b = jnp.split(features, 2)
-    statistics = method_state['batch_stats']
     (z1, p1, shown1), statistics = branch(params, statistics, a, first_columns)
     (z2, p2, shown2), statistics = branch(params, statistics, b, second_columns)
     t1, t2 = jax.lax.stop_gradient((z1, z2)) if stop_gradient else (z1, z2)
@@ -103,12 +89,12 @@ def simsiam(
     metrics = {
       'cosine': -value,
       'projection_std': losses.feature_spread(rows)['std'],
-      **losses.feature_spread(jax.lax.stop_gradient(features)),
+      **losses.feature_spread(jax.lax.stop_gradient(jnp.concatenate((a, b)))),
     }
     return value + l2 * penalty, ({'batch_stats': statistics}, metrics)
 
   def encode(params, method_state, images):
-    del method_state
-    return encoder.apply({'params': params['encoder']}, plain(images))
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
 
   return Method(init=init, loss=loss, encode=encode)

@@ -1,67 +1,17 @@
 """The small networks between a feature and a loss."""
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ssljax import parallel
+from ssljax.errors import check_known
+from ssljax.models.norm import BatchNorm
 
 # Keras's default.
 _GLOROT = nn.initializers.glorot_uniform()
-
-
-class BatchNorm(nn.Module):
-  """BatchNorm over the rows that `mask` admits, on all devices together.
-
-  flax's averages the devices' own masked means, which counts a row more where
-  a device shows fewer of them and is NaN where one shows none.
-
-  Attributes:
-    momentum: of the running statistics.
-    epsilon: added to the variance.
-    axis_name: the devices that share the statistics.
-  """
-
-  momentum: float = 0.99
-  epsilon: float = 1e-3
-  axis_name: str | None = None
-
-  @nn.compact
-  def __call__(
-    self,
-    x: Float[Array, '*rows d'],
-    *,
-    train: bool,
-    mask: Bool[Array, '*rows'] | None = None,
-  ) -> Float[Array, '*rows d']:
-    width = x.shape[-1]
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    running = (
-      self.variable('batch_stats', 'mean', jnp.zeros, width),
-      self.variable('batch_stats', 'var', jnp.ones, width),
-    )
-    scale = self.param('scale', nn.initializers.ones, (width,))
-    bias = self.param('bias', nn.initializers.zeros, (width,))
-    if train:
-      shown = jnp.ones(x.shape[:-1], bool) if mask is None else mask
-      count = parallel.mean(shown.sum(dtype=x.dtype), self.axis_name)
-
-      def average(values):
-        total = jnp.where(shown[..., None], values, 0).reshape(-1, width).sum(0)
-        total = parallel.mean(total, self.axis_name)
-        return total / jnp.where(count > 0, count, 1)
-
-      mean = average(x)
-      var = average((x - mean) ** 2)
-      if not self.is_initializing():
-        for old, new in zip(running, (mean, var), strict=True):
-          old.value = self.momentum * old.value + (1 - self.momentum) * new
-    else:
-      mean, var = (variable.value for variable in running)
-    return (x - mean) * lax.rsqrt(var + self.epsilon) * scale + bias
 
 
 class Projector(nn.Module):
@@ -77,6 +27,7 @@ class Projector(nn.Module):
     momentum: of BatchNorm's running statistics (Keras's default).
     epsilon: of BatchNorm (Keras's default).
     axis_name: the devices that share BatchNorm's statistics.
+    groups: of a split BatchNorm; see there.
   """
 
   width: int = 128
@@ -84,6 +35,7 @@ class Projector(nn.Module):
   momentum: float = 0.99
   epsilon: float = 1e-3
   axis_name: str | None = None
+  groups: int = 0
 
   @nn.compact
   def __call__(
@@ -96,9 +48,9 @@ class Projector(nn.Module):
     def norm(x):
       if not self.batch_norm:
         return x
-      return BatchNorm(self.momentum, self.epsilon, self.axis_name)(
-        x, train=train, mask=mask
-      )
+      return BatchNorm(
+        self.momentum, self.epsilon, self.axis_name, self.groups
+      )(x, train=train, mask=mask)
 
     x = nn.Dense(self.width, use_bias=False, kernel_init=_GLOROT)(x)
     x = nn.leaky_relu(norm(x), 0.18)
@@ -122,6 +74,7 @@ class Predictor(nn.Module):
     momentum: of BatchNorm's running statistics (Keras's default).
     epsilon: of BatchNorm (Keras's default).
     axis_name: the devices that share BatchNorm's statistics.
+    groups: of a split BatchNorm; see there.
   """
 
   width: int = 128
@@ -131,6 +84,7 @@ class Predictor(nn.Module):
   momentum: float = 0.99
   epsilon: float = 1e-3
   axis_name: str | None = None
+  groups: int = 0
 
   @nn.compact
   def __call__(
@@ -141,7 +95,7 @@ class Predictor(nn.Module):
     mask: Bool[Array, '*rows'] | None = None,
   ) -> Float[Array, '*rows p']:
     norm = functools.partial(
-      BatchNorm, self.momentum, self.epsilon, self.axis_name
+      BatchNorm, self.momentum, self.epsilon, self.axis_name, self.groups
     )
     x = nn.Dense(self.hidden, use_bias=False, kernel_init=_GLOROT)(x)
     x = nn.leaky_relu(x, 0.18)
@@ -151,3 +105,70 @@ class Predictor(nn.Module):
     if self.output_norm:
       x = norm()(x, train=train, mask=mask)
     return x.astype(jnp.float32)
+
+
+class Mlp(nn.Module):
+  """Dense, BatchNorm, ReLU, ..., Dense: the heads of the papers on images.
+
+  SimCLR, BYOL: (hidden, out). MoCo v1: (out,); v2: (hidden, out) with no
+  hidden norm. SimSiam's projector ends in a plain norm. A Dense has a bias
+  where no norm follows it. Kernels start as flax's do (LeCun).
+
+  Attributes:
+    widths: outputs of each Dense.
+    hidden_norm: BatchNorm before each ReLU.
+    output_norm: 'none'; 'affine'; or 'plain', BatchNorm that learns nothing.
+    momentum: of BatchNorm's running statistics.
+    epsilon: of BatchNorm.
+    axis_name: the devices that share BatchNorm's statistics.
+    groups: of a split BatchNorm; see there.
+  """
+
+  widths: Sequence[int] = (512, 128)
+  hidden_norm: bool = True
+  output_norm: str = 'none'
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  axis_name: str | None = None
+  groups: int = 0
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, '*rows d'],
+    *,
+    train: bool,
+    mask: Bool[Array, '*rows'] | None = None,
+  ) -> Float[Array, '*rows p']:
+    check_known('output_norm', self.output_norm, ('none', 'affine', 'plain'))
+
+    def norm(x, affine=True):
+      return BatchNorm(
+        self.momentum, self.epsilon, self.axis_name, self.groups, affine
+      )(x, train=train, mask=mask)
+
+    for width in self.widths[:-1]:
+      x = nn.Dense(width, use_bias=not self.hidden_norm)(x)
+      x = nn.relu(norm(x) if self.hidden_norm else x)
+    bare = self.output_norm == 'none'
+    x = nn.Dense(self.widths[-1], use_bias=bare)(x)
+    if not bare:
+      x = norm(x, self.output_norm == 'affine')
+    return x.astype(jnp.float32)
+
+
+class Classifier(nn.Module):
+  """One Dense layer: float32 logits of so many classes."""
+
+  classes: int
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, '*rows d'],
+    *,
+    train: bool = False,
+    mask: Bool[Array, '*rows'] | None = None,
+  ) -> Float[Array, '*rows c']:
+    del train, mask  # every head is called alike
+    return nn.Dense(self.classes)(x.astype(jnp.float32))

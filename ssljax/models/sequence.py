@@ -64,7 +64,10 @@ class SequenceEncoder(nn.Module):
     return stride
 
   @nn.compact
-  def __call__(self, images: Float[Array, 'b h w c']) -> Float[Array, 'b t d']:
+  def __call__(
+    self, images: Float[Array, 'b h w c'], *, train: bool = False
+  ) -> Float[Array, 'b t d']:
+    del train  # every encoder is called alike; nothing here depends on it
     # Gray is replicated, so that one set of kernels serves both.
     x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
     for channels, strides in zip(self.channels, self.strides, strict=True):

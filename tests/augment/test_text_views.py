@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from configs import common, simclr_ocr
-from ssljax.augment.text import plain, text_views
+from ssljax.augment.pixels import plain
+from ssljax.augment.text import text_views
 from ssljax.data import render
 from ssljax.models import instances
 

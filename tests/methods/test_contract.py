@@ -16,13 +16,18 @@ import optax
 import pytest
 
 from ssljax import core, methods, optim, parallel
+from ssljax.augment.policies import policy_views
 from ssljax.augment.text import text_views
 from ssljax.checkpoint import Checkpoints
+from ssljax.methods.byol import byol
+from ssljax.methods.moco import moco
 from ssljax.methods.recognize import recognize
 from ssljax.methods.simclr import simclr
 from ssljax.methods.simsiam import simsiam
+from ssljax.methods.supervised import supervised
 from ssljax.models import instances
-from ssljax.models.heads import Predictor, Projector
+from ssljax.models.heads import Classifier, Mlp, Predictor, Projector
+from ssljax.models.resnet import ResNet
 from ssljax.models.sequence import CtcHead, SequenceEncoder
 
 STEPS, ROWS, DEVICES = 3, 16, 8
@@ -50,6 +55,7 @@ class Case(NamedTuple):
     metrics: those that 8 devices must report as one does; 'loss' and
       'gradient_norm' always.
     frozen: parts that must not move.
+    images: the batch holds square images with a class each, not text.
   """
 
   build: Callable[[str | None], core.Method]
@@ -59,6 +65,7 @@ class Case(NamedTuple):
   steps: int = 30
   metrics: tuple[str, ...] = ()
   frozen: tuple[str, ...] = ()
+  images: bool = False
 
 
 def _encoder():
@@ -91,6 +98,55 @@ def _simsiam(axis_name, *, predictor=None, **options):
   )
 
 
+def _byol(axis_name, **options):
+  return byol(
+    _encoder(),
+    Projector(width=8, axis_name=axis_name),
+    Predictor(8, 4, axis_name=axis_name),
+    views=text_views(stride=STRIDE, shift=0.3, inversion=0.2),
+    instances=instances.frames(2, stride=STRIDE),
+    # A target that follows within a test's few steps.
+    momentum=0.5,
+    steps=100,
+    axis_name=axis_name,
+    **options,
+  )
+
+
+def _moco(axis_name, **options):
+  return moco(
+    _encoder(),
+    Projector(width=8, axis_name=axis_name, groups=DEVICES),
+    views=text_views(stride=STRIDE, shift=0.3, inversion=0.2),
+    instances=instances.frames(2, stride=STRIDE),
+    queue=4 * ROWS * 4,
+    momentum=0.9,
+    axis_name=axis_name,
+    **options,
+  )
+
+
+def _images(method, *, parts, groups=0, views=2, **options):
+  """`build` of a method on square images, with BatchNorm in its encoder."""
+
+  def build(axis_name):
+    shared = {'axis_name': axis_name, 'groups': groups}
+    modules = [ResNet((1,), width=8, stem='cifar', zero_init=False, **shared)]
+    modules += parts(shared)
+    return method(
+      *modules,
+      views=policy_views('characters', size=HEIGHT, count=views),
+      axis_name=axis_name,
+      **options,
+    )
+
+  return build
+
+
+def _mlps(*widths):
+  return lambda shared: [Mlp(each, **shared) for each in widths]
+
+
 def _recognize(axis_name, **options):
   return recognize(
     _encoder(),
@@ -120,6 +176,22 @@ _SIMSIAM = Case(
   steps=60,
   metrics=('cosine',),
 )
+_IDENTITY = {'instances': instances.identity()}
+_BYOL = Case(
+  _byol,
+  parts=('encoder', 'projector', 'predictor'),
+  progress=('cosine', 0.1),
+  steps=60,
+  metrics=('cosine',),
+)
+_MOCO = Case(
+  _moco,
+  parts=('encoder', 'projector'),
+  # Not retrieval: of one batch the queue holds older keys of the same images.
+  progress=('loss', -1.0),
+  steps=60,
+  metrics=('retrieval', 'queue_age'),
+)
 CASES = {
   'simclr': _SIMCLR,
   'simclr/article': _SIMCLR._replace(
@@ -133,6 +205,42 @@ CASES = {
     build=functools.partial(_simsiam, predict=False),
     parts=('encoder', 'projector'),
   ),
+  'byol': _BYOL,
+  'moco': _MOCO,
+  'supervised': Case(
+    _images(supervised, views=1, parts=lambda shared: [Classifier(4)]),
+    parts=('encoder', 'head'),
+    progress=('loss', -0.3),
+    metrics=('accuracy',),
+    images=True,
+  ),
+  'simclr/images': _SIMCLR._replace(
+    build=_images(
+      simclr, parts=_mlps((16, 8)), contrast='nt_xent', **_IDENTITY
+    ),
+    images=True,
+  ),
+  'simsiam/images': _SIMSIAM._replace(
+    build=_images(simsiam, parts=_mlps((16, 16), (8, 16)), l2=0.0, **_IDENTITY),
+    images=True,
+  ),
+  'byol/images': _BYOL._replace(
+    build=_images(byol, parts=_mlps((16, 8), (16, 8)), **_IDENTITY),
+    images=True,
+  ),
+  'moco/images': _MOCO._replace(
+    build=_images(
+      moco,
+      # v2's; over the two rows of a group BatchNorm would be a sign.
+      parts=lambda shared: [Mlp((16, 8), hidden_norm=False, **shared)],
+      groups=DEVICES,
+      queue=8 * ROWS,
+      symmetric=True,
+      temperature=0.5,
+      **_IDENTITY,
+    ),
+    images=True,
+  ),
   'recognize': _RECOGNIZE,
   'recognize/frozen': _RECOGNIZE._replace(
     build=functools.partial(_recognize, freeze=('encoder',)),
@@ -141,7 +249,8 @@ CASES = {
   ),
 }
 FIRST = tuple(name for name in CASES if '/' not in name)
-VARIANTS = ('simclr/image', 'recognize/frozen')
+IMAGES = tuple(name for name in CASES if CASES[name].images and '/' in name)
+VARIANTS = ('simclr/image', 'recognize/frozen', *IMAGES)
 MANY = ('pmap', 'shard_map')
 every_case = pytest.mark.parametrize('name', CASES)
 first_cases = pytest.mark.parametrize('name', FIRST)
@@ -175,6 +284,15 @@ def _batch(seed=0, rows=ROWS):
   }
 
 
+def _batch_of(name, seed=0):
+  """What a case learns from: text, or square images and one class each."""
+  batch = _batch(seed)
+  if CASES[name].images:
+    batch['image'] = batch['image'][:, :, :HEIGHT]
+    batch['label'] = batch['label'][:, 0] - 1
+  return batch
+
+
 def _create(method, optimizer, batch):
   create = functools.partial(
     core.create_state, method=method, optimizer=optimizer
@@ -195,7 +313,7 @@ def _copy(tree):
 
 @functools.cache
 def _created(name):
-  create = _create(CASES[name].build(None), optax.sgd(0.5), _batch())
+  create = _create(CASES[name].build(None), optax.sgd(0.5), _batch_of(name))
   return jax.device_get(jax.jit(create)())
 
 
@@ -236,7 +354,7 @@ def _run(name, mapping, devices):
   states, metrics, donated = [_copy(state)], [], []
   for seed in range(STEPS):
     before = state
-    state, found = step(state, _batch(seed))
+    state, found = step(state, _batch_of(name, seed))
     states.append(_copy(state))
     metrics.append(_copy(found))
     # What comes from the host is not the caller's to lose.
@@ -318,7 +436,7 @@ def test_one_trace_in_three_steps_and_a_donated_state(name, mapping, devices):
 def test_a_checkpoint_is_the_state(name, tmp_path):
   run = _run(name, 'jit', 1)
   method, optimizer = CASES[name].build(None), optax.sgd(0.5)
-  like = jax.eval_shape(_create(method, optimizer, _batch()))
+  like = jax.eval_shape(_create(method, optimizer, _batch_of(name)))
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(STEPS, run.state)
   with Checkpoints(tmp_path) as checkpoints:
@@ -344,7 +462,7 @@ def test_progress(name):
     functools.partial(core.train_step, method=method, optimizer=optimizer),
     mapping='jit',
   )
-  batch = _batch()
+  batch = _batch_of(name)
   state = _adamw_state(name, optimizer)
   figures = []
   figure, change = case.progress
@@ -359,7 +477,7 @@ def test_progress(name):
 @first_cases
 def test_encode_and_predict_are_deterministic_and_change_nothing(name):
   method, run = CASES[name].build(None), _run(name, 'jit', 1)
-  state, images = run.state, _batch(seed=9)['image']
+  state, images = run.state, _batch_of(name, seed=9)['image']
   for function in filter(None, (method.encode, method.predict)):
     compiled = jax.jit(function)
 
@@ -398,7 +516,7 @@ def test_frozen_parts_stay_bit_identical_under_decay(name):
   state = _adamw_state(name, optimizer)
   before = _copy(state)
   for seed in range(STEPS):
-    state, _ = step(state, _batch(seed))
+    state, _ = step(state, _batch_of(name, seed))
   after = _copy(state)
   for part in case.frozen:
     chex.assert_trees_all_equal(after.params[part], before.params[part])

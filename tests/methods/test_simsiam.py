@@ -19,7 +19,8 @@ class Encoder(nn.Module):
   """A row of pixels for each frame, times a matrix."""
 
   @nn.compact
-  def __call__(self, images):
+  def __call__(self, images, *, train):
+    del train
     return nn.Dense(D, use_bias=False)(images[:, 0])
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from ssljax.models.heads import BatchNorm, Predictor, Projector
+from ssljax.models.heads import Predictor, Projector
+from ssljax.models.norm import BatchNorm
 
 WIDTH, D = 6, 4
 
@@ -115,7 +116,10 @@ def test_the_articles_predictor_against_numpy(hidden_norm, output_norm):
 
 
 def test_batch_norm_equals_flax_without_a_mask():
-  """Also for a mean that is large beside the spread (rule 16)."""
+  """Also for a mean that is large beside the spread (rule 16).
+
+  Float32 numbers of about 1000 are 6e-5 apart, and so are their means.
+  """
   x = 1000 + _rows(64, D)
   mine = BatchNorm()
   flax = nn.BatchNorm(momentum=0.99, epsilon=1e-3, use_fast_variance=False)
@@ -126,7 +130,7 @@ def test_batch_norm_equals_flax_without_a_mask():
   expected, flax_state = flax.apply(
     variables, x, use_running_average=False, mutable=['batch_stats']
   )
-  np.testing.assert_allclose(found, expected, atol=1e-4)
+  np.testing.assert_allclose(found, expected, atol=4e-4)
   for a, b in zip(
     jax.tree.leaves(mine_state), jax.tree.leaves(flax_state), strict=True
   ):

@@ -1,0 +1,53 @@
+"""Every method that pretrains on images, in one table and under one protocol.
+
+Each pretrains for the same steps on the same images; its frozen features are
+tested by kNN and by linear probes with 5 labels a class in 10 draws, paired
+with raw pixels and an untrained encoder. Papers: those of `simclr_images`,
+`moco_images`, `byol_images` and `simsiam_images`. Expected: `docs/images.md`.
+At most 5 minutes a method on 2 CPU cores.
+
+  python -m ssljax.main --config=configs/image_methods.py:dataset=glyphs
+  python -m ssljax.main --config=configs/image_methods.py:dataset=digits,seeds=3
+"""
+
+from configs import common, simclr_images
+from configs.byol_images import BYOL
+from configs.moco_images import MOCO
+from configs.simclr_images import SIMCLR
+from configs.simsiam_images import SIMSIAM
+
+METHODS = {
+  'SimCLR': SIMCLR,
+  'MoCo v2': MOCO,
+  'BYOL': BYOL,
+  'SimSiam': SIMSIAM,
+}
+
+
+def get_config(arg=None):
+  """`--config=configs/image_methods.py:SCALE,dataset=NAME,seeds=1`."""
+  known = simclr_images.ARGUMENTS | {'seeds': 1}
+  options = common.parse_arg(arg, scales=('smoke', 'laptop'), **known)
+  config = simclr_images.base(options)
+  dataset = config.data.name
+  made = {'raw pixels': {'pixels': simclr_images.untrained(name='pixels')}}
+  made['random encoder'] = {
+    f'random_{seed}': simclr_images.untrained() for seed in range(options.seeds)
+  }
+  for title, method in METHODS.items():
+    name = title.lower().replace(' ', '_')
+    made[title] = {
+      f'{name}_{seed}': simclr_images.pretraining(
+        dataset, options.scale, method
+      )
+      for seed in range(options.seeds)
+    }
+  for stages in made.values():
+    for seed, (name, stage) in enumerate(stages.items()):
+      stage.seed = seed
+      config[name] = stage
+  config.recipe = tuple(name for stages in made.values() for name in stages)
+  config.rows = tuple((title, tuple(stages)) for title, stages in made.items())
+  config.baselines = ('raw pixels', 'random encoder')
+  config.product = 'simclr_0'
+  return config

@@ -1,0 +1,61 @@
+"""Every method that pretrains on text, in one table and under one protocol.
+
+Same data, labels, views, steps and seeds for each; the encoder is then
+finetuned on 500 labels, beside supervised training for the same labelled steps.
+Papers: those of `simclr_ocr`, `simsiam_ocr`, `moco_ocr` and `byol_ocr`.
+Expected: `docs/text_methods.md`. About 25 minutes a seed on 2 CPU cores.
+
+  python -m ssljax.main --config=configs/text_methods.py:laptop,seeds=3
+"""
+
+from configs import byol_ocr, common, moco_ocr, simclr_ocr, simsiam_ocr
+
+METHODS = {
+  'SimCLR': simclr_ocr.stages,
+  'SimSiam': simsiam_ocr.stages,
+  'MoCo v2': moco_ocr.stages,
+  'BYOL': byol_ocr.stages,
+}
+SUPERVISED = 'supervised, same labelled steps'
+
+
+def of_seed(scale: str, seed: int):
+  """Every stage of a seed by name, and each row's last one by title."""
+  stages, rows = {}, {}
+  for title, make in METHODS.items():
+    name = title.lower().replace(' ', '_')
+    plain = make(scale)
+    names = {stage: f'{stage}_{name}_{seed}' for stage in plain}
+    plain['head'].take.encoder = names['pretrain']
+    plain['finetune'].take.update(encoder=names['head'], head=names['head'])
+    for stage in ('pretrain', 'head', 'finetune'):
+      stages[names[stage]] = plain[stage]
+    rows[f'{title} + finetune'] = names['finetune']
+  stages[f'supervised_{seed}'] = simclr_ocr.stages(scale)['supervised']
+  rows[SUPERVISED] = f'supervised_{seed}'
+  for stage in stages.values():
+    stage.seed = seed
+  return stages, rows
+
+
+def get_config(arg=None):
+  """`--config=configs/text_methods.py:SCALE,seeds=1`."""
+  options = common.parse_arg(arg, scales=('smoke', 'laptop'), seeds=1)
+  config = simclr_ocr.base(options.scale)
+  recipe, rows = [], {}
+  for seed in range(options.seeds):
+    stages, titles = of_seed(options.scale, seed)
+    config.update(stages)
+    recipe += stages
+    for title, stage in titles.items():
+      rows.setdefault(title, []).append(stage)
+  config.recipe = tuple(recipe)
+  labels = f'{config.supervised_0.data.count} labels'
+  config.rows = tuple(
+    (labels, title, tuple(row)) for title, row in rows.items()
+  )
+  config.differences = tuple(
+    (f'{title} + finetune', SUPERVISED) for title in METHODS
+  )
+  config.product = 'finetune_simclr_0'
+  return config

@@ -1,0 +1,145 @@
+"""The views of the papers, of the article, and of single characters, by name.
+
+Sources: SimCLR, arXiv 2002.05709, appendix A; MoCo, 1911.05722, section 4;
+MoCo v2, 2003.04297, section 3; BYOL, 2006.07733, table 6; SwAV, 2006.09882 (the
+small crops). Their blurs are of images of 224 pixels and shrink with the view.
+"""
+
+from ssljax.augment.images import Policy, image_views
+from ssljax.errors import UserError, check_known
+
+_CROP = {'area': (0.2, 1.0), 'aspect': (3 / 4, 4 / 3), 'flip': 0.5}
+_SIMCLR = Policy(
+  **_CROP | {'area': (0.08, 1.0)},
+  jitter=0.8,
+  brightness=0.8,
+  contrast=0.8,
+  saturation=0.8,
+  hue=0.2,
+  grayscale=0.2,
+  blur=0.5,
+)
+_MOCO_V2 = Policy(
+  **_CROP,
+  jitter=0.8,
+  brightness=0.4,
+  contrast=0.4,
+  saturation=0.4,
+  hue=0.1,
+  grayscale=0.2,
+  blur=0.5,
+)
+_BYOL = _SIMCLR._replace(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+_CHARACTERS = Policy(
+  # No mirror and no small crop: either may make another character.
+  area=(0.5, 1.0),
+  aspect=(3 / 4, 4 / 3),
+  displacement=2.0,
+  jitter=0.8,
+  brightness=0.4,
+  contrast=0.6,
+  saturation=0.6,
+  hue=0.2,
+  channels=0.5,
+  grayscale=0.2,
+  inversion=0.3,
+  blur=0.5,
+  sigma=(1.0, 8.0),
+  noise=0.1,
+  noisy=0.5,
+)
+POLICIES = {
+  'simclr': (_SIMCLR, _SIMCLR),
+  'moco_v1': (
+    _MOCO_V2._replace(jitter=1.0, hue=0.4, blur=0.0),
+    _MOCO_V2._replace(jitter=1.0, hue=0.4, blur=0.0),
+  ),
+  'moco_v2': (_MOCO_V2, _MOCO_V2),
+  'byol': (
+    _BYOL._replace(blur=1.0),
+    _BYOL._replace(blur=0.1, solarize=0.2),
+  ),
+  # SimCLR's at half strength for 32 pixels, and without blur.
+  'cifar': (
+    _SIMCLR._replace(
+      brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur=0.0
+    ),
+  )
+  * 2,
+  # Its list, without strengths there: random crop, noise, blur, jitter,
+  # colour-channel change, grayscale, contrast, brightness.
+  'article': (
+    Policy(
+      area=(0.3, 1.0),
+      aspect=(3 / 4, 4 / 3),
+      displacement=2.0,
+      jitter=1.0,
+      brightness=0.4,
+      contrast=0.4,
+      channels=0.3,
+      grayscale=0.3,
+      blur=0.8,
+      noise=0.1,
+      noisy=0.8,
+    ),
+  )
+  * 2,
+  'characters': (_CHARACTERS, _CHARACTERS),
+}
+
+
+def policy_views(
+  name: str,
+  *,
+  size: int,
+  count: int = 2,
+  small: int = 0,
+  small_size: int = 0,
+  **changes,
+):
+  """The views of a policy: see `image_views`.
+
+  Args:
+    name: of POLICIES.
+    size: side of a view, in pixels.
+    count: views; 1 for labelled images.
+    small: further views of `small_size` pixels (multi-crop), of 5 to 14 % of
+      the image, while the large ones then cover 14 % and more.
+    small_size: their side.
+    **changes: values of `Policy`, for every view.
+
+  Raises:
+    UserError: an unknown name.
+  """
+  check_known('policy of views', name, POLICIES)
+  for key in changes:
+    check_known('option of a policy', key, Policy._fields)
+  if small and small_size < 1:
+    raise UserError(
+      f'Found {small} small views of {small_size} pixels; expected a size. Set '
+      'views.small_size.'
+    )
+  # From JSON a range comes back as a list.
+  changes = {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in changes.items()
+  }
+  pair = POLICIES[name]
+  large = [pair[number % 2] for number in range(count)]
+  if small:
+    large = [each._replace(area=(0.14, 1.0)) for each in large]
+  tiny = [pair[0]._replace(area=(0.05, 0.14))] * small
+  sizes = [size] * count + [small_size] * small
+
+  def scaled(policy, side):
+    policy = policy._replace(**changes)
+    if 'sigma' in changes:
+      return policy
+    low, high = policy.sigma
+    return policy._replace(sigma=(low * side / 224, high * side / 224))
+
+  policies = [
+    scaled(policy, side)
+    for policy, side in zip([*large, *tiny], sizes, strict=True)
+  ]
+  return image_views(policies, sizes)

@@ -1,0 +1,142 @@
+"""Single characters, 48x48 RGB: a small set of images that needs no download.
+
+Each image is a pure function of (seed, split, index). The ground is textured
+and of any colour; the character's hue is fixed by its class and face, so that
+colour, which the ground does not give away, can be predicted from shape.
+"""
+
+import colorsys
+import sys
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+
+from ssljax.data import drawing, fonts, workers
+from ssljax.text import CHARSETS
+
+VERSION = 1  # of the pixels; see FINGERPRINTS in the test
+SIZE = 48
+CLASSES = tuple(CHARSETS['alnum36'].characters)
+SPLITS = ('train', 'validation', 'test')
+CHUNK = 250  # images that a worker renders at a time
+_LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)
+
+
+class Glyph(NamedTuple):
+  """One image.
+
+  Attributes:
+    image: uint8 (48, 48, 3).
+    label: a place in CLASSES.
+    face: the name of its face.
+    mask: uint8 (48, 48), how much of each pixel the character covers.
+  """
+
+  image: np.ndarray
+  label: int
+  face: str
+  mask: np.ndarray
+
+
+def hue(label: int, face: str) -> float:
+  """The hue of a class in a face, 0 to 1."""
+  return zlib.crc32(f'{label} {face}'.encode()) / 2**32
+
+
+def render_glyph(*, seed: int, split: str, index: int) -> Glyph:
+  """The image `index` of a split; classes take turns."""
+  rng = np.random.default_rng((seed, SPLITS.index(split), index))
+  label = index % len(CLASSES)
+  face = drawing.pick(rng, tuple(fonts.FACES))
+  mask = _mask(rng, CLASSES[label], face)
+  colour = np.array(
+    colorsys.hsv_to_rgb(
+      hue(label, face), rng.uniform(0.5, 0.9), rng.uniform(0.6, 1.0)
+    ),
+    np.float32,
+  )
+  picture = _ground(rng, 255 * colour @ _LUMINANCE)
+  drawing.paint(picture, mask, 255 * colour)
+  picture += rng.normal(0, rng.uniform(0, 10), (SIZE, SIZE, 1))
+  image = np.clip(picture, 0, 255).astype(np.uint8)
+  return Glyph(image, label, face, np.round(255 * mask).astype(np.uint8))
+
+
+def _mask(rng, character: str, face: str) -> np.ndarray:
+  """The coverage of a character somewhere about the middle, whole."""
+  pose = drawing.Pose(
+    face,
+    cap=rng.uniform(0.45, 0.7),
+    angle=rng.uniform(-12, 12),
+    gap=0.0,
+    rise=0.0,
+    slant=rng.uniform(-0.15, 0.15),
+  )
+  _, fill, _ = drawing.ink(character, pose, SIZE, 0, 1.0)
+  # The widest W of the widest face.
+  fill = fill[:SIZE, :SIZE]
+  height, width = fill.shape
+  top = _place(rng, SIZE - height)
+  left = _place(rng, SIZE - width)
+  mask = np.zeros((SIZE, SIZE), np.float32)
+  mask[top : top + height, left : left + width] = fill
+  return mask
+
+
+def _place(rng, free: int) -> int:
+  """Where something begins that leaves `free` pixels: near the middle."""
+  return int(np.clip(round(free / 2 + rng.uniform(-5, 5)), 0, free))
+
+
+def _ground(rng, against: float) -> np.ndarray:
+  """A textured ground of any hue whose luminance keeps clear of `against`."""
+  colour = drawing.pick_colour(rng, (0.0, 0.7), (0.2, 1.0))
+  # Darker or lighter than the character by 70 of 255 at the least.
+  away = rng.uniform(70, 130)
+  target = against - away if against > 127 else against + away
+  colour = np.clip(colour + (target - colour @ _LUMINANCE), 0, 255)
+  picture = drawing.ground(colour, SIZE, SIZE)
+  picture += 14 * drawing.clouds(rng, SIZE, SIZE, rng.uniform(5, 16))[..., None]
+  wave = drawing.stripes(
+    SIZE, SIZE, wavelength=rng.uniform(5, 20), angle=rng.uniform(0, 180)
+  )
+  return picture + rng.uniform(0, 14) * wave[..., None]
+
+
+def render_chunk(task: tuple[int, str, int, int]) -> np.ndarray:
+  """Images `start` to `stop` of a split."""
+  seed, split, start, stop = task
+  return np.stack(
+    [
+      render_glyph(seed=seed, split=split, index=index).image
+      for index in range(start, stop)
+    ]
+  )
+
+
+def render_split(*, seed: int, split: str, count: int) -> np.ndarray:
+  """uint8 (count, 48, 48, 3), by all cores."""
+  tasks = [
+    (seed, split, start, min(start + CHUNK, count))
+    for start in range(0, count, CHUNK)
+  ]
+  processes = workers.available_cores() if count > 4 * CHUNK else 1
+  parts = []
+  bar = tqdm.tqdm(
+    total=count,
+    desc=f'rendering {split}',
+    unit=' images',
+    mininterval=0.1 if sys.stderr.isatty() else 10,
+  )
+  with bar:
+    for part in workers.ordered_map(render_chunk, tasks, processes=processes):
+      parts.append(part)
+      bar.update(len(part))
+  return np.concatenate(parts)
+
+
+def labels_of(count: int) -> np.ndarray:
+  """int32 (count,): the class of each image of a split."""
+  return np.arange(count, dtype=np.int32) % len(CLASSES)

@@ -1,0 +1,136 @@
+"""The figures of a stage: what it reads, or what its features are worth."""
+
+import csv
+import functools
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from ssljax import build, evals
+from ssljax.data import pipeline
+from ssljax.log import write_json
+
+EVALUATION_BATCH = 500
+
+
+def evaluate(config, stage, state, dataset, directory: pathlib.Path) -> dict:
+  """Figures of a stage that has run to its end, for its `stage.json`.
+
+  Args:
+    config: of the run.
+    stage: the Plan.
+    state: after the last step.
+    dataset: the run's data.
+    directory: of the stage; what is shown goes there.
+  """
+  if build.reads_text(config):
+    if stage.method.predict is None:
+      return {}
+    read_all = reader(config, stage.method, state)
+    return read_text(read_all, stage.source, dataset, directory)
+  if not config.evaluation:
+    return {}
+  return classify(config, stage, state, dataset, directory)
+
+
+def encode_all(method, source, params, method_state) -> np.ndarray:
+  """Features of every example, in order, of the images as they are."""
+  encode = jax.jit(method.encode)
+  return np.concatenate(
+    [
+      np.asarray(encode(params, method_state, batch['image']))[batch['valid']]
+      for batch in pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    ]
+  )
+
+
+def reader(config, method, state) -> Callable:
+  """`source -> predictions, labels, layouts` of a trained state."""
+  predict = jax.jit(method.predict)
+
+  def read_all(source):
+    return evals.read(
+      functools.partial(predict, state.params, state.method_state),
+      pipeline.evaluation_batches(source, EVALUATION_BATCH),
+      build.charset(config),
+    )
+
+  return read_all
+
+
+def read_text(read_all, source, dataset, directory) -> dict:
+  """Figures on the stage's own labels, on `validation` and on the test splits.
+
+  What was read of the latter goes to `predictions.csv`.
+  """
+  found = {'fit': evals.figures(*read_all(source)[:2])}
+  if 'validation' in dataset.splits:
+    validation = dataset.open('validation')
+    found['validation'] = evals.figures(*read_all(validation)[:2])
+  rows = []
+  for split in dataset.splits:
+    if not split.startswith('test'):
+      continue
+    test = dataset.open(split)
+    predictions, labels, layouts = read_all(test)
+    found[split] = evals.figures(predictions, labels)
+    names = [test.layouts[layout] for layout in layouts]
+    rows += zip([split] * len(labels), names, labels, predictions, strict=True)
+  if rows:
+    with (directory / 'predictions.csv').open('w', newline='') as file:
+      header = ('split', 'layout', 'label', 'prediction')
+      csv.writer(file).writerows([header, *rows])
+  return found
+
+
+def classify(config, stage, state, dataset, directory) -> dict:
+  """What frozen features are worth to a kNN and to linear probes.
+
+  Pictures of them go to the stage's folder, and all figures to
+  `evaluation.json`.
+  """
+  if {'train', 'test'} - set(dataset.splits):
+    return {}  # images without classes have nothing to be tested by
+  options = config.evaluation.to_dict()
+  pictures = options.pop('pictures')
+  parts = {}
+  for split in ('train', 'test'):
+    source = dataset.open(split)
+    features = encode_all(
+      stage.method, source, state.params, state.method_state
+    )
+    parts[split] = evals.Features(features, source.labels)
+  found = evals.evaluate(
+    parts['train'], parts['test'], classes=len(config.data.classes), **options
+  )
+  if stage.method.predict is not None and stage.steps:
+    predict = jax.jit(stage.method.predict)
+    source = dataset.open('test')
+    logits = [
+      np.asarray(predict(state.params, state.method_state, batch['image']))[
+        batch['valid']
+      ]
+      for batch in pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    ]
+    hits = np.concatenate(logits).argmax(axis=1) == source.labels
+    found['classifier'] = evals.proportion(
+      hits,
+      {
+        'evaluation': 'classifier',
+        'labels': stage.summary['labels'],
+        'test': len(hits),
+        'checkpoint': 'last',
+      },
+    )
+  for kind in pictures:
+    evals.embed(
+      parts['test'].features,
+      parts['test'].labels,
+      config.data.classes,
+      directory / f'{kind}.png',
+      method=kind,
+    )
+  write_json(directory / 'evaluation.json', found)
+  return {'evaluation': found}

@@ -1,0 +1,80 @@
+"""Contrast against a queue of older keys."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Shaped
+
+from ssljax.losses import rows
+
+
+def info_nce_queue(
+  query: Float[Array, 'rows d'],
+  key: Float[Array, 'rows d'],
+  queue: Float[Array, 'k d'],
+  *,
+  temperature: float = 0.2,
+  weights: Shaped[Array, 'rows'] | None = None,
+  queue_weights: Shaped[Array, 'k'] | None = None,
+  axis_name: str | None = None,
+) -> Float[Array, '']:
+  """MoCo's loss (eq. 1): each query's own key against K negatives.
+
+  -log exp(q·k/τ) / (exp(q·k/τ) + Σ exp(q·queue/τ)); ln(1 + K) at chance. The
+  caller stops the gradient of the keys. Other devices' keys are seen through
+  the queue alone.
+
+  Args:
+    query: any float dtype; L2-normalised inside in at least float32.
+    key: row by row; L2-normalised inside.
+    queue: unit vectors, used as they are.
+    temperature: τ.
+    weights: of each row in the mean; 0 is padding and may hold anything.
+    queue_weights: a row of weight 0 is no negative.
+    axis_name: the devices whose weights share the mean; see `weighted_mean`.
+
+  Returns:
+    This device's share of the loss, a scalar in `promote_types(dtype,
+    float32)`; 0 where all weights are 0.
+
+  Raises:
+    ValueError: shapes that do not match.
+  """
+  logits = _logits(query, key, queue, weights, queue_weights) / temperature
+  values = optax.softmax_cross_entropy_with_integer_labels(
+    logits, jnp.zeros(len(logits), jnp.int32)
+  )
+  return rows.weighted_mean(values, weights, axis_name)
+
+
+def queue_accuracy(
+  query: Float[Array, 'rows d'],
+  key: Float[Array, 'rows d'],
+  queue: Float[Array, 'k d'],
+  *,
+  weights: Shaped[Array, 'rows'] | None = None,
+  queue_weights: Shaped[Array, 'k'] | None = None,
+  axis_name: str | None = None,
+) -> Float[Array, '']:
+  """How often a query's nearest candidate is its own key; see above."""
+  logits = _logits(query, key, queue, weights, queue_weights)
+  hits = (logits.argmax(axis=1) == 0).astype(logits.dtype)
+  return rows.weighted_mean(hits, weights, axis_name)
+
+
+def _logits(query, key, queue, weights, queue_weights):
+  """(rows, 1 + k) cosines, the own key first; -inf for what is no candidate."""
+  rows.check_rows(query=query, key=key, weights=weights)
+  if queue.ndim != 2 or queue.shape[1] != query.shape[1]:
+    raise ValueError(
+      f'queue has shape {queue.shape}, expected (k, {query.shape[1]}) to match '
+      f'query of shape {query.shape}.'
+    )
+  if weights is not None:
+    valid = jnp.asarray(weights)[:, None] > 0
+    query, key = (jnp.where(valid, x, 0) for x in (query, key))
+  query, key = rows.normalize(query), rows.normalize(key)
+  positive = jnp.sum(query * key, axis=1, keepdims=True)
+  negatives = rows.matmul(query, queue.T)
+  if queue_weights is not None:
+    negatives = jnp.where(queue_weights > 0, negatives, -jnp.inf)
+  return jnp.concatenate([positive, negatives], axis=1)

@@ -1,0 +1,127 @@
+"""BYOL (arXiv 2006.07733): predict what a slow copy of the network sees.
+
+Two views, no negatives: the online network predicts the target's projection of
+the other view; the target follows the online network by a moving average.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssljax import losses
+from ssljax.augment.pixels import plain
+from ssljax.core import Method
+from ssljax.models import networks
+
+ONLINE = ('encoder', 'projector')
+
+
+def byol(
+  encoder,
+  projector,
+  predictor,
+  *,
+  views,
+  instances,
+  momentum: float = 0.996,
+  steps: int | None = None,
+  predict: bool = True,
+  axis_name: str | None = None,
+) -> Method:
+  """BYOL with its symmetric loss (eq. 2): 2 - 2 cos, both directions added.
+
+  Args:
+    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`. Each view goes through
+      the networks alone, with batch statistics of its own.
+    predictor: the same; of the online network only.
+    views: `(key, images, index, widths)` to two pairs of (images, columns).
+    instances: `(rows, columns) -> rows, weights`, applied last, to what the
+      loss compares.
+    momentum: of the target at the first step; 0 makes it the online network.
+    steps: optimizer steps of the stage, over which the momentum grows to 1
+      along a cosine (section 3.1); None keeps it constant.
+    predict: False leaves the predictor out, which collapses.
+    axis_name: the devices that share the mean and the batch statistics.
+  """
+  heads = {'projector': projector}
+  if predict:
+    heads['predictor'] = predictor
+
+  def init(key, batch):
+    params, statistics = networks.init(
+      {'encoder': encoder, **heads}, key, plain(batch['image'])
+    )
+    target = {
+      'params': {name: params[name] for name in ONLINE},
+      'batch_stats': {name: statistics[name] for name in ONLINE},
+    }
+    return params, {
+      'batch_stats': statistics,
+      'target': jax.tree.map(jnp.copy, target),
+    }
+
+  def branch(parts, params, statistics, features, columns):
+    """Rows of the last part for one view, their weights, new statistics."""
+    outputs, statistics = networks.apply(
+      parts, params, statistics, features, train=True, mask=columns >= 0
+    )
+    *_, last = outputs.values()
+    return *instances(last, columns), statistics
+
+  def project(parts, params, statistics, views):
+    """(rows, weights) of each view, features, and the new statistics."""
+    images = [image for image, _ in views]
+    features, statistics = networks.encode_each(
+      encoder, params, statistics, images
+    )
+    rows = []
+    for feature, (_, columns) in zip(features, views, strict=True):
+      *found, statistics = branch(parts, params, statistics, feature, columns)
+      rows.append(found)
+    return rows, jnp.concatenate(features), statistics
+
+  def loss(params, method_state, batch, key, step):
+    del step
+    both = views(key, batch['image'], batch['index'], batch.get('width'))
+    target = method_state['target']
+    ((p1, shown1), (p2, shown2)), features, statistics = project(
+      heads, params, method_state['batch_stats'], both
+    )
+    ((z1, _), (z2, _)), _, updated = jax.lax.stop_gradient(
+      project(
+        {'projector': projector}, target['params'], target['batch_stats'], both
+      )
+    )
+    # A row counts where both views show it.
+    options = {'weights': shown1 * shown2, 'axis_name': axis_name}
+    cosine = -(
+      losses.negative_cosine(p1, z2, **options)
+      + losses.negative_cosine(p2, z1, **options)
+    )
+    metrics = {
+      'cosine': cosine / 2,
+      'projection_std': losses.feature_spread(z1)['std'],
+      **losses.feature_spread(jax.lax.stop_gradient(features)),
+    }
+    state = {
+      'batch_stats': statistics,
+      'target': {**target, 'batch_stats': updated},
+    }
+    return 4 - 2 * cosine, (state, metrics)
+
+  def after_step(params, method_state, step):
+    share = 1 - momentum
+    if steps is not None:
+      # `step` counts from 1 here; the first update is at the base momentum.
+      share *= (jnp.cos(jnp.pi * (step - 1) / steps) + 1) / 2
+    target = method_state['target']
+    online = {name: params[name] for name in ONLINE}
+    moved = optax.incremental_update(online, target['params'], share)
+    return method_state | {'target': {**target, 'params': moved}}
+
+  def encode(params, method_state, images):
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
+
+  return Method(init=init, loss=loss, encode=encode, after_step=after_step)

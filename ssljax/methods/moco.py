@@ -1,0 +1,191 @@
+"""MoCo (arXiv 1911.05722) and MoCo v2 (arXiv 2003.04297).
+
+A query must find its key among a queue of older keys, which a slowly moving
+copy of the network has made.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssljax import losses, parallel
+from ssljax.augment.pixels import plain
+from ssljax.core import Method
+from ssljax.errors import UserError
+from ssljax.models import networks
+
+
+def moco(
+  encoder,
+  projector,
+  *,
+  views,
+  instances,
+  temperature: float = 0.2,
+  momentum: float = 0.999,
+  queue: int = 65536,
+  queue_steps: int = 0,
+  symmetric: bool = False,
+  axis_name: str | None = None,
+) -> Method:
+  """Momentum contrast; v1 and v2 differ in projector, views and temperature.
+
+  Keys are shuffled over the global batch before the target network and put
+  back after it, so that its split BatchNorm (`groups` of the modules, a
+  constant of the config) never normalises a key with the images that its query
+  was normalised with; else the statistics tell which key is the query's
+  (section 3.3).
+
+  State: 'target', which starts as a copy of the online network and has
+  statistics of its own; 'queue', whose rows start as random unit vectors, with
+  the weight and the step of each, and the 'pointer' to the next to be replaced.
+
+  Args:
+    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`.
+    views: `(key, images, index, widths)` to two pairs of (images, columns).
+    instances: `(projections, columns) -> rows, weights`, applied last.
+    temperature: 0.07 in v1, 0.2 in v2.
+    momentum: of the target, moved once per optimizer step.
+    queue: its rows; a multiple of the rows that a step of all devices enqueues.
+    queue_steps: its length in steps instead, which suits any number of rows.
+    symmetric: either view is the query of the other, against the same queue,
+      and the keys of both are enqueued together.
+    axis_name: the devices whose keys fill one queue.
+  """
+  parts = {'encoder': encoder, 'projector': projector}
+
+  def init(key, batch):
+    network_key, queue_key = jax.random.split(key)
+    images = plain(batch['image'])
+    params, statistics = networks.init(parts, network_key, images)
+    shown = jax.eval_shape(rows_of, key, params, statistics, batch)
+    count = len(shown) * (2 if symmetric else 1)
+    length = queue_steps * count or queue
+    if length % count:
+      raise UserError(
+        f'Found a queue of {queue} rows; expected a multiple of the {count} '
+        f'that a step enqueues. Set method.queue to '
+        f'{max(1, round(queue / count)) * count}, or change the batch size.'
+      )
+    rows = jax.random.normal(queue_key, (length, shown.shape[1]))
+    return params, {
+      'batch_stats': statistics,
+      'target': jax.tree.map(
+        jnp.copy, {'params': params, 'batch_stats': statistics}
+      ),
+      'queue': {
+        'rows': losses.normalize(rows),
+        'weights': jnp.ones(length),
+        'step': jnp.zeros(length, jnp.int32),
+        'pointer': jnp.zeros((), jnp.int32),
+      },
+    }
+
+  def rows_of(key, params, statistics, batch):
+    (images, columns), *_ = views(
+      key, batch['image'], batch['index'], batch.get('width')
+    )
+    outputs, _ = networks.apply(parts, params, statistics, images, train=False)
+    return instances(outputs['projector'], columns)[0]
+
+  def project(params, statistics, images, columns):
+    return networks.apply(
+      parts, params, statistics, images, train=True, mask=columns >= 0
+    )
+
+  def shuffled_keys(key, target, images, columns):
+    """Rows of a view by the target, its batches shuffled; new statistics."""
+    size = len(images)
+    order = jax.random.permutation(key, size * parallel.size(axis_name))
+
+    def mine(x, order):
+      first = parallel.rank(axis_name) * size
+      chosen = jax.lax.dynamic_slice_in_dim(order, first, size)
+      return parallel.gather(x, axis_name)[chosen]
+
+    outputs, statistics = project(
+      target['params'],
+      target['batch_stats'],
+      mine(images, order),
+      mine(columns, order),
+    )
+    projections = mine(outputs['projector'], jnp.argsort(order))
+    rows, weights = instances(projections, columns)
+    return jax.lax.stop_gradient((rows, weights, statistics))
+
+  def enqueue(state, keys, step):
+    # View by view: the other way round, devices would decide the order.
+    rows, weights = (
+      jnp.concatenate([parallel.gather(x, axis_name) for x in each])
+      for each in zip(*keys, strict=True)
+    )
+    start = state['pointer']
+    new = {
+      'rows': losses.normalize(rows),
+      'weights': weights,
+      'step': jnp.full(len(rows), step, jnp.int32),
+    }
+    return {
+      name: jax.lax.dynamic_update_slice_in_dim(state[name], values, start, 0)
+      for name, values in new.items()
+    } | {'pointer': (start + len(rows)) % len(state['rows'])}
+
+  def loss(params, method_state, batch, key, step):
+    view_key, order_key = jax.random.split(key)
+    first, second = views(
+      view_key, batch['image'], batch['index'], batch.get('width')
+    )
+    statistics, target = method_state['batch_stats'], method_state['target']
+    older = method_state['queue']
+    pairs = [(first, second), (second, first)][: 2 if symmetric else 1]
+    values, keys, found = [], [], []
+    for number, (view, other) in enumerate(pairs):
+      outputs, statistics = project(params, statistics, *view)
+      query, shown = instances(outputs['projector'], view[1])
+      positive, visible, updated = shuffled_keys(
+        jax.random.fold_in(order_key, number), target, *other
+      )
+      target = {**target, 'batch_stats': updated}
+      options = {
+        'weights': shown * visible,
+        'queue_weights': older['weights'],
+        'axis_name': axis_name,
+      }
+      values.append(
+        losses.info_nce_queue(
+          query, positive, older['rows'], temperature=temperature, **options
+        )
+      )
+      found.append(
+        losses.queue_accuracy(query, positive, older['rows'], **options)
+      )
+      keys.append((positive, visible))
+      features = outputs['encoder']
+    candidates = 1 + older['weights'].sum()
+    metrics = {
+      'retrieval': sum(found) / len(found),
+      'retrieval_chance': 1 / candidates,
+      'loss_at_chance': jnp.log(candidates),
+      'queue_age': jnp.mean(step - older['step'].astype(jnp.float32)),
+      **losses.feature_spread(jax.lax.stop_gradient(features)),
+    }
+    state = {
+      'batch_stats': statistics,
+      'target': target,
+      'queue': enqueue(older, keys, step),
+    }
+    return sum(values) / len(values), (state, metrics)
+
+  def after_step(params, method_state, step):
+    del step
+    target = method_state['target']
+    # optax counts the other way round: 1 - momentum is the new value's share.
+    moved = optax.incremental_update(params, target['params'], 1 - momentum)
+    return method_state | {'target': {**target, 'params': moved}}
+
+  def encode(params, method_state, images):
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
+
+  return Method(init=init, loss=loss, encode=encode, after_step=after_step)
