@@ -75,7 +75,7 @@ def open_dataset(options: dict, *, data_dir: str) -> Dataset:
   """
   options = {key: value for key, value in options.items() if key != 'contents'}
   if 'name' in options:
-    options.pop('classes')
+    options.pop('classes', None)  # the data's to say, and not here
     return open_images(data_dir=data_dir, **options)
   if options.get('directory'):
     return Own(**options)

@@ -6,6 +6,7 @@ colour, which the ground does not give away, can be predicted from shape.
 """
 
 import colorsys
+import contextlib
 import sys
 import zlib
 from typing import NamedTuple
@@ -14,14 +15,17 @@ import numpy as np
 import tqdm
 
 from ssljax.data import drawing, fonts, workers
+from ssljax.errors import check_known
 from ssljax.text import CHARSETS
 
-VERSION = 1  # of the pixels; see FINGERPRINTS in the test
+# Raise it whenever an image changes for the same arguments: kept images of
+# another version are then not read.
+VERSION = 2
 SIZE = 48
 CLASSES = tuple(CHARSETS['alnum36'].characters)
 SPLITS = ('train', 'validation', 'test')
 CHUNK = 250  # images that a worker renders at a time
-_LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)
+CONTRAST = (70, 130)  # of the luminance, between character and ground
 
 
 class Glyph(NamedTuple):
@@ -46,21 +50,30 @@ def hue(label: int, face: str) -> float:
 
 
 def render_glyph(*, seed: int, split: str, index: int) -> Glyph:
-  """The image `index` of a split; classes take turns."""
+  """The image `index` of a split; classes take turns.
+
+  Raises:
+    UserError: an unknown split.
+    ValueError: a number that is no seed or index.
+  """
+  check_known('split', split, SPLITS)
+  # Larger numbers would spill into the next word of the random key.
+  if not (0 <= seed < 2**32 and 0 <= index < 2**32):
+    raise ValueError(
+      f'Found seed {seed} and index {index}; expected 0 to 2**32 - 1.'
+    )
   rng = np.random.default_rng((seed, SPLITS.index(split), index))
   label = index % len(CLASSES)
   face = drawing.pick(rng, tuple(fonts.FACES))
   mask = _mask(rng, CLASSES[label], face)
-  colour = np.array(
-    colorsys.hsv_to_rgb(
-      hue(label, face), rng.uniform(0.5, 0.9), rng.uniform(0.6, 1.0)
-    ),
-    np.float32,
+  rgb = colorsys.hsv_to_rgb(
+    hue(label, face), rng.uniform(0.5, 0.9), rng.uniform(0.6, 1.0)
   )
-  picture = _ground(rng, 255 * colour @ _LUMINANCE)
-  drawing.paint(picture, mask, 255 * colour)
+  colour = 255 * np.array(rgb, np.float32)
+  picture = _ground(rng, _luminance(colour))
+  drawing.paint(picture, mask, colour)
   picture += rng.normal(0, rng.uniform(0, 10), (SIZE, SIZE, 1))
-  image = np.clip(picture, 0, 255).astype(np.uint8)
+  image = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
   return Glyph(image, label, face, np.round(255 * mask).astype(np.uint8))
 
 
@@ -74,9 +87,11 @@ def _mask(rng, character: str, face: str) -> np.ndarray:
     rise=0.0,
     slant=rng.uniform(-0.15, 0.15),
   )
-  _, fill, _ = drawing.ink(character, pose, SIZE, 0, 1.0)
-  # The widest W of the widest face.
-  fill = fill[:SIZE, :SIZE]
+  scale, longest = 1.0, SIZE + 1
+  while longest > SIZE - 2:  # a row and column stay free on each side
+    _, fill, _ = drawing.ink(character, pose, SIZE, 0, scale)
+    longest = max(fill.shape)
+    scale *= 0.98 * min(1, (SIZE - 2) / longest)
   height, width = fill.shape
   top = _place(rng, SIZE - height)
   left = _place(rng, SIZE - width)
@@ -87,16 +102,21 @@ def _mask(rng, character: str, face: str) -> np.ndarray:
 
 def _place(rng, free: int) -> int:
   """Where something begins that leaves `free` pixels: near the middle."""
-  return int(np.clip(round(free / 2 + rng.uniform(-5, 5)), 0, free))
+  return int(np.clip(round(free / 2 + rng.uniform(-5, 5)), 1, free - 1))
+
+
+def _luminance(colour: np.ndarray) -> float:
+  # Not by `@`, whose last bit differs between machines.
+  red, green, blue = colour.tolist()
+  return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _ground(rng, against: float) -> np.ndarray:
   """A textured ground of any hue whose luminance keeps clear of `against`."""
   colour = drawing.pick_colour(rng, (0.0, 0.7), (0.2, 1.0))
-  # Darker or lighter than the character by 70 of 255 at the least.
-  away = rng.uniform(70, 130)
+  away = rng.uniform(*CONTRAST)
   target = against - away if against > 127 else against + away
-  colour = np.clip(colour + (target - colour @ _LUMINANCE), 0, 255)
+  colour = np.clip(colour + (target - _luminance(colour)), 0, 255)
   picture = drawing.ground(colour, SIZE, SIZE)
   picture += 14 * drawing.clouds(rng, SIZE, SIZE, rng.uniform(5, 16))[..., None]
   wave = drawing.stripes(
@@ -117,7 +137,7 @@ def render_chunk(task: tuple[int, str, int, int]) -> np.ndarray:
 
 
 def render_split(*, seed: int, split: str, count: int) -> np.ndarray:
-  """uint8 (count, 48, 48, 3), by all cores."""
+  """uint8 (count, 48, 48, 3), by all cores, with a bar."""
   tasks = [
     (seed, split, start, min(start + CHUNK, count))
     for start in range(0, count, CHUNK)
@@ -130,8 +150,9 @@ def render_split(*, seed: int, split: str, count: int) -> np.ndarray:
     unit=' images',
     mininterval=0.1 if sys.stderr.isatty() else 10,
   )
-  with bar:
-    for part in workers.ordered_map(render_chunk, tasks, processes=processes):
+  chunks = workers.ordered_map(render_chunk, tasks, processes=processes)
+  with bar, contextlib.closing(chunks):
+    for part in chunks:
       parts.append(part)
       bar.update(len(part))
   return np.concatenate(parts)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image
 
 from ssljax.data import workers
 
@@ -85,16 +84,3 @@ class ImageSource:
       parts = list(threads.map(self.gather, blocks))
     images = np.concatenate([part['image'] for part in parts])
     return ImageSource(images, self.labels, self._names)
-
-
-def square(image: Image.Image, size: int) -> np.ndarray:
-  """The middle square of an RGB image, its shorter side made `size` pixels."""
-  side = min(image.size)
-  if side != size:
-    scale = size / side
-    image = image.resize(
-      tuple(max(size, round(scale * length)) for length in image.size),
-      Image.Resampling.BICUBIC,
-    )
-  left, top = ((length - size) // 2 for length in image.size)
-  return np.asarray(image.crop((left, top, left + size, top + size)))

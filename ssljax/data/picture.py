@@ -1,11 +1,15 @@
-"""Draws an example of every layout: python -m ssljax.data.picture FILE.png"""
+"""Draws examples of what is rendered: of every layout, or single characters.
+
+python -m ssljax.data.picture FILE.png
+python -m ssljax.data.picture FILE.png glyphs
+"""
 
 import sys
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ssljax.data import fonts, layouts
+from ssljax.data import fonts, glyphs, layouts
 from ssljax.data.render import render
 
 COLUMNS, CAPTION, GAP = 5, 16, 12
@@ -41,5 +45,21 @@ def sheet(*, height: int = 60, width: int = 160) -> Image.Image:
   return canvas
 
 
+def glyph_sheet(*, columns: int = 18, rows: int = 6) -> Image.Image:
+  """The first glyphs of the test split, and below them the last row's masks."""
+  step = glyphs.SIZE + 4
+  canvas = Image.new(
+    'RGB', (columns * step - 4, (rows + 1) * step - 4), 'white'
+  )
+  for place in range(columns * rows):
+    glyph = glyphs.render_glyph(seed=0, split='test', index=place)
+    left, top = place % columns * step, place // columns * step
+    canvas.paste(Image.fromarray(glyph.image), (left, top))
+    if place // columns == rows - 1:
+      canvas.paste(Image.fromarray(glyph.mask), (left, top + step))
+  return canvas
+
+
 if __name__ == '__main__':
-  sheet().save(sys.argv[1])
+  draw_sheet = glyph_sheet if sys.argv[2:] == ['glyphs'] else sheet
+  draw_sheet().save(sys.argv[1])

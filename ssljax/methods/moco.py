@@ -126,8 +126,9 @@ def moco(
       'weights': weights,
       'step': jnp.full(len(rows), step, jnp.int32),
     }
+    put = jax.lax.dynamic_update_slice_in_dim
     return {
-      name: jax.lax.dynamic_update_slice_in_dim(state[name], values, start, 0)
+      name: put(state[name], values.astype(state[name].dtype), start, axis=0)
       for name, values in new.items()
     } | {'pointer': (start + len(rows)) % len(state['rows'])}
 

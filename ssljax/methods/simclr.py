@@ -7,7 +7,7 @@ must find itself among the instances of the other.
 import jax
 import jax.numpy as jnp
 
-from ssljax import losses
+from ssljax import losses, parallel
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.models import networks
@@ -75,6 +75,9 @@ def simclr(
     function = getattr(losses, contrast)
     value = function(a, b, temperature=temperature, **options)
     accuracy, chance = losses.retrieval_accuracy(a, b, **options)
+    # Of all devices before the logarithm; 0 where no row counts.
+    chance = parallel.mean(chance, axis_name)
+    chance = jnp.where(chance > 0, chance, 1)
     # NT-Xent has 2N - 1 candidates where InfoNCE has N.
     candidates = 1 / chance if contrast == 'info_nce' else 2 / chance - 1
     metrics = {

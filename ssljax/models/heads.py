@@ -122,6 +122,7 @@ class Mlp(nn.Module):
     epsilon: of BatchNorm.
     axis_name: the devices that share BatchNorm's statistics.
     groups: of a split BatchNorm; see there.
+    output_bias: of the last Dense, where no norm follows it.
   """
 
   widths: Sequence[int] = (512, 128)
@@ -131,6 +132,7 @@ class Mlp(nn.Module):
   epsilon: float = 1e-5
   axis_name: str | None = None
   groups: int = 0
+  output_bias: bool = True
 
   @nn.compact
   def __call__(
@@ -151,7 +153,7 @@ class Mlp(nn.Module):
       x = nn.Dense(width, use_bias=not self.hidden_norm)(x)
       x = nn.relu(norm(x) if self.hidden_norm else x)
     bare = self.output_norm == 'none'
-    x = nn.Dense(self.widths[-1], use_bias=bare)(x)
+    x = nn.Dense(self.widths[-1], use_bias=bare and self.output_bias)(x)
     if not bare:
       x = norm(x, self.output_norm == 'affine')
     return x.astype(jnp.float32)

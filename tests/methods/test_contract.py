@@ -161,7 +161,7 @@ _SIMCLR = Case(
   _simclr,
   parts=('encoder', 'projector'),
   progress=('loss', -1.5),
-  metrics=('retrieval', 'retrieval_chance'),
+  metrics=('retrieval', 'retrieval_chance', 'loss_at_chance'),
 )
 _RECOGNIZE = Case(
   _recognize,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from ssljax.models.heads import Predictor, Projector
+from ssljax.errors import UserError
+from ssljax.models.heads import Mlp, Predictor, Projector
 from ssljax.models.norm import BatchNorm
 
 WIDTH, D = 6, 4
@@ -113,6 +114,112 @@ def test_the_articles_predictor_against_numpy(hidden_norm, output_norm):
     variables | {'params': params}, x, train=True, mutable=['batch_stats']
   )
   np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('options', 'kernels', 'biases', 'norms'),
+  [
+    # MoCo v1, v2; SimCLR and BYOL; SimSiam's projector; an affine end.
+    ({'widths': (WIDTH,)}, 1, ['Dense_0'], {}),
+    (
+      {'widths': (5, WIDTH), 'hidden_norm': False},
+      2,
+      ['Dense_0', 'Dense_1'],
+      {},
+    ),
+    ({'widths': (5, WIDTH)}, 2, ['Dense_1'], {'BatchNorm_0': True}),
+    (
+      {'widths': (5, 4, WIDTH), 'output_norm': 'plain'},
+      3,
+      [],
+      {'BatchNorm_0': True, 'BatchNorm_1': True, 'BatchNorm_2': False},
+    ),
+    (
+      {'widths': (5, WIDTH), 'output_norm': 'affine', 'hidden_norm': False},
+      2,
+      ['Dense_0'],
+      {'BatchNorm_0': True},
+    ),
+    (
+      {'widths': (5, WIDTH), 'output_bias': False},
+      2,
+      [],
+      {'BatchNorm_0': True},
+    ),
+  ],
+)
+def test_the_papers_heads_against_numpy(options, kernels, biases, norms):
+  """Dense, BatchNorm, ReLU, ..., Dense; `norms` says which of them learn."""
+  head = Mlp(**options)
+  x = 2 + _rows(8, D)
+  variables = head.init(jax.random.key(0), x, train=False)
+  params = jax.tree.map(
+    lambda p: p + 0.3 * _rows(*p.shape, seed=1), variables['params']
+  )
+  names = [f'Dense_{i}' for i in range(kernels)]
+  assert [name for name in names if 'bias' in params[name]] == biases
+  learned = {name for name, affine in norms.items() if affine}
+  assert set(params) == {*names, *learned}
+  assert set(variables.get('batch_stats', {})) == set(norms)
+  order = iter(norms)
+
+  def norm(x):
+    own = params.get(next(order), {'scale': 1, 'bias': 0})
+    x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    return x * own['scale'] + own['bias']
+
+  expected = x.astype(np.float64)
+  for name in names:
+    last = name == names[-1]
+    dense = params[name]
+    expected = expected @ dense['kernel'] + dense.get('bias', 0)
+    if options.get('output_norm') if last else options.get('hidden_norm', True):
+      expected = norm(expected)
+    expected = expected if last else np.maximum(expected, 0)
+  found, _ = head.apply(
+    {**variables, 'params': params}, x, train=True, mutable=['batch_stats']
+  )
+  assert found.dtype == jnp.float32
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_an_output_norm_that_is_none_of_them():
+  with pytest.raises(UserError, match=r"'plian'.*'plain'"):
+    Mlp(output_norm='plian').init(jax.random.key(0), _rows(2, D), train=False)
+
+
+@pytest.mark.parametrize('kind', ['projector', 'predictor', 'mlp'])
+def test_heads_pass_their_groups_and_constants_on(kind):
+  """Each half of the batch is as it would be alone."""
+  make = {
+    'projector': functools.partial(Projector, WIDTH),
+    'predictor': functools.partial(Predictor, WIDTH, 5),
+    'mlp': functools.partial(Mlp, (5, WIDTH)),
+  }[kind]
+  x = _rows(8, D) + np.repeat([0, 3], 4)[:, None].astype(np.float32)
+  variables = make().init(jax.random.key(0), x, train=False)
+  call = functools.partial(
+    make(groups=2).apply, variables, train=True, mutable=['batch_stats']
+  )
+  plain = functools.partial(
+    make().apply, variables, train=True, mutable=['batch_stats']
+  )
+  found, state = call(x)
+  expected = np.concatenate([plain(half)[0] for half in (x[:4], x[4:])])
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  # The running values start at 0 and 1, and keep this much of what they are.
+  kept = 0.9 if kind == 'mlp' else 0.99
+  hidden = x @ variables['params']['Dense_0']['kernel']
+  if kind == 'predictor':
+    hidden = _leaky(hidden)
+  halves = np.split(hidden, 2)
+  mean, var = (
+    np.mean([statistic(half, axis=0) for half in halves], axis=0)
+    for statistic in (np.mean, np.var)
+  )
+  running = state['batch_stats']['BatchNorm_0']
+  np.testing.assert_allclose(running['mean'], (1 - kept) * mean, atol=1e-5)
+  np.testing.assert_allclose(running['var'], kept + (1 - kept) * var, rtol=1e-5)
 
 
 def test_batch_norm_equals_flax_without_a_mask():
