@@ -38,7 +38,12 @@ def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
         f'({", ".join(scales)}) or key=value with one of '
         f'{", ".join(values)}.{hint}'
       )
-    values[key] = type(values[key])(value)
+    kind = type(values[key])
+    if kind is bool and value not in ('True', 'False'):
+      raise ValueError(
+        f'Found {item!r} behind the colon; expected {key}=True or {key}=False.'
+      )
+    values[key] = value == 'True' if kind is bool else kind(value)
   return ml_collections.ConfigDict(values)
 
 

@@ -155,7 +155,7 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
   return common.stage(
     objective,
     optimizer=optimizer | chosen.get('changes', {}),
-    views={'policy': policy},
+    views={'policy': policy} | chosen.get('views', {}),
     probe=True,
     **size,
   )

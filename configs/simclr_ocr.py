@@ -228,23 +228,32 @@ def article_stages(method) -> dict:
   }
 
 
-def recipe(arg, title: str, stages=stages) -> ConfigDict:
-  """A method's `stages(scale)`, in a row each, and the supervised one.
+def recipe(arg, title: str, stages=stages, **further) -> ConfigDict:
+  """A method's stages, in a row each, and the supervised one.
 
   With `data=DIR` on a person's own images, of which `charset` may name the
   characters; with `take=RUN` from an encoder that another run has pretrained.
+
+  Args:
+    arg: of the config.
+    title: of the method, in which {name} stands for an option of `arg`.
+    stages: `stages(scale, **options)`, with the further options.
+    **further: options of `arg` beside these, with their defaults.
   """
-  options = common.parse_arg(arg, data='', charset='', take='')
+  known = {'data': '', 'charset': '', 'take': ''} | further
+  options = common.parse_arg(arg, **known)
+  title = title.format(**options)
   data = common.data(options.scale)
   if options.data:
     data = common.own_data(options.data, options.charset)
   config = base(options.scale, data)
-  config.update(stages(options.scale))
+  own = {name: options[name] for name in further}
+  config.update(stages(options.scale, **own))
   config.recipe = ('pretrain', 'head', 'finetune', 'supervised')
   labels = f'{config.finetune.data.count or "40,000"} labels, all layouts'
   if options.data:
     labels = f'the labels of {options.data}'
-    for name in ('head', 'finetune', 'supervised'):
+    for name in config.recipe:
       config[name].data.count = None  # all there are
     if options.scale == 'laptop':
       # Somebody will use this reader: two minutes more, for what they buy.

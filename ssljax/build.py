@@ -7,6 +7,7 @@ its signature names, so a new method needs no change here.
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -107,8 +108,26 @@ def views(config, stage, encoder):
   return policy_views(options.pop('policy'), size=config.data.size, **options)
 
 
+def factory(stage) -> Callable[..., Method]:
+  """The function that makes the stage's method, by its file's name."""
+  name = stage.method.name
+  known = [each.name for each in pkgutil.iter_modules(methods.__path__)]
+  check_known('method', name, known)
+  return getattr(importlib.import_module(f'ssljax.methods.{name}'), name)
+
+
+def remembers(stage) -> bool:
+  """Whether the method keeps something of each example by its index."""
+  return 'examples' in inspect.signature(factory(stage)).parameters
+
+
 def method(
-  config, stage, *, steps: int | None = None, axis_name: str | None = None
+  config,
+  stage,
+  *,
+  steps: int | None = None,
+  examples: int | None = None,
+  axis_name: str | None = None,
 ) -> Method:
   """The stage's objective, over the devices of `axis_name`.
 
@@ -116,6 +135,7 @@ def method(
     config: of the run.
     stage: one of its stages.
     steps: optimizer steps, for a method with a schedule of its own.
+    examples: their number, for a method that remembers each.
     axis_name: of the devices.
 
   Raises:
@@ -123,10 +143,7 @@ def method(
       neither the method nor its modules have.
   """
   options = stage.method.to_dict()
-  name = options.pop('name')
-  known = [each.name for each in pkgutil.iter_modules(methods.__path__)]
-  check_known('method', name, known)
-  factory = getattr(importlib.import_module(f'ssljax.methods.{name}'), name)
+  name, make = options.pop('name'), factory(stage)
   shared = {'axis_name': axis_name, 'groups': options.pop('groups', 0)}
   network = encoder(config, options.pop('encoder', None), **shared)
   parts = {'encoder': network, 'head': head(config)}
@@ -139,15 +156,21 @@ def method(
     'freeze': tuple(stage.freeze),
     'axis_name': axis_name,
     'steps': steps,
+    'examples': examples,
   }
   if 'instances' in options:
-    parts['instances'] = _instances(options.pop('instances'), network)
-  accepted = inspect.signature(factory).parameters
+    windowed = bool(stage.views.get('small')) and reads_text(config)
+    parts['instances'] = _instances(
+      options.pop('instances'),
+      network,
+      time=frames(config) if windowed else None,
+    )
+  accepted = inspect.signature(make).parameters
   if 'views' in accepted and stage.views:
     parts['views'] = views(config, stage, network)
   for key in options:
     check_known(f'option of {name}', key, accepted)
-  made = factory(
+  made = make(
     **{key: part for key, part in parts.items() if key in accepted}, **options
   )
   if _watched(config, stage):
@@ -162,11 +185,14 @@ def _watched(config, stage) -> bool:
   return bool(stage.get('probe') and config.data.get('classes'))
 
 
-def _instances(options, network) -> instances.Instances:
+def _instances(options, network, *, time=None) -> instances.Instances:
+  """The map of the config; `time` frames a line where views are windows."""
   kind = options.pop('name')
   check_known('instances', kind, INSTANCES)
   if options.pop('matched', False):
     options['stride'] = network.stride
+    if time is not None:
+      options['time'] = time
   return getattr(instances, kind)(**options)
 
 

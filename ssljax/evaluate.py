@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from ssljax import build, evals
+from ssljax import build, evals, results
 from ssljax.data import pipeline
 from ssljax.log import write_json
 
@@ -25,8 +25,9 @@ def evaluate(config, stage, state, dataset, directory: pathlib.Path) -> dict:
     dataset: the run's data.
     directory: of the stage; what is shown goes there.
   """
+  labelled = config[stage.name].method.name in results.LABELLED
   if build.reads_text(config):
-    if stage.method.predict is None:
+    if not labelled:
       return {}
     read_all = reader(config, stage.method, state)
     return read_text(read_all, stage.source, dataset, directory)
@@ -105,7 +106,7 @@ def classify(config, stage, state, dataset, directory) -> dict:
   found = evals.evaluate(
     parts['train'], parts['test'], classes=len(config.data.classes), **options
   )
-  if stage.method.predict is not None and stage.steps:
+  if config[stage.name].method.name in results.LABELLED and stage.steps:
     predict = jax.jit(stage.method.predict)
     source = dataset.open('test')
     logits = [

@@ -53,6 +53,14 @@ SIGNS = (
     _NO_ASYMMETRY,
   ),
   Sign(
+    'clusters',
+    1.5,
+    0.1,
+    'nearly all examples are in one cluster',
+    'usually features that are all the same, clusters that nothing keeps even, '
+    'or a single one',
+  ),
+  Sign(
     'loss_below_chance',
     0.02,
     0.5,

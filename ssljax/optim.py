@@ -63,16 +63,18 @@ def optimizer(
   freeze: tuple[str, ...] = (),
   rates: Mapping[str, float] | None = None,
   constant: tuple[str, ...] = (),
+  hold: Mapping[str, int] | None = None,
 ) -> optax.GradientTransformation:
-  """AdamW, SGD or LARS over top-level parts of `params`.
+  """AdamW, Adam, SGD or LARS over top-level parts of `params`.
 
   Args:
-    name: 'adamw', 'sgd' or 'lars' (arXiv 1708.03888, trust coefficient 1e-3).
+    name: 'adamw', 'adam', 'sgd' or 'lars' (arXiv 1708.03888, trust coefficient
+      1e-3).
     learning_rate: the peak of the schedule.
     steps: of the whole stage.
     decay: name of the schedule.
     warmup: its steps of linear growth.
-    weight_decay: AdamW's, decoupled; SGD's and LARS's, added to the gradient.
+    weight_decay: AdamW's, decoupled; the others', added to the gradient.
     decay_vectors: biases and the parameters of norms decay too, as in the
       recipes of torch; else only arrays of two dimensions and more do. LARS
       leaves vectors out of its adaptation in any case.
@@ -83,21 +85,24 @@ def optimizer(
     rates: part -> factor on the learning rate.
     constant: parts whose rate stays at its peak after the warm-up (SimSiam's
       predictor).
+    hold: part -> steps at the start for which it stays as it is (SwAV's
+      prototypes).
 
   Raises:
     UserError: an unknown name; that of a part once it sees `params`.
   """
-  check_known('optimizer', name, ('adamw', 'sgd', 'lars'))
+  check_known('optimizer', name, ('adamw', 'adam', 'sgd', 'lars'))
 
   def rule(decay):
     rate = schedule(decay, peak=learning_rate, steps=steps, warmup=warmup)
     mask = None if decay_vectors else _matrices
     if name == 'adamw':
       return optax.adamw(rate, weight_decay=weight_decay, mask=mask)
-    if name == 'sgd':
+    if name in ('adam', 'sgd'):
+      sgd = optax.sgd(rate, momentum=momentum or None)
       return optax.chain(
         optax.add_decayed_weights(weight_decay, mask),
-        optax.sgd(rate, momentum=momentum or None),
+        optax.adam(rate) if name == 'adam' else sgd,
       )
     # optax's masks are for all parameters unless told otherwise, and its ratio
     # is 1 where a norm is zero.
@@ -118,6 +123,12 @@ def optimizer(
   if rates:
     scales = {part: optax.scale(factor) for part, factor in rates.items()}
     chosen = optax.chain(chosen, by_part(scales, optax.identity()))
+  if hold:
+    waits = {
+      part: optax.scale_by_schedule(lambda count, until=until: count >= until)
+      for part, until in hold.items()
+    }
+    chosen = optax.chain(chosen, by_part(waits, optax.identity()))
   if freeze:
     # Outermost: frozen parts have no state and no share in the clipped norm.
     chosen = by_part({part: optax.set_to_zero() for part in freeze}, chosen)

@@ -53,7 +53,11 @@ def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
       check_labels(config, source)
   pipeline.check_batch_size(stage.batch_size, source)
   example = transform(source.gather(range(stage.batch_size)))
-  cost = loss_flops(build.method(config, stage), example)
+  examples = None
+  if build.remembers(stage):
+    examples = len(source)
+    check_positions(name, source)
+  cost = loss_flops(build.method(config, stage, examples=examples), example)
   steps = stage_steps(stage, source, workdir, cost)
   rate = chosen_rate(config, stage, workdir)
   axis_name = None if config.mapping == 'jit' else AXIS
@@ -64,7 +68,9 @@ def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
     example=example,
     batch_size=stage.batch_size,
     seed=config.seed + stage.seed,
-    method=build.method(config, stage, steps=steps, axis_name=axis_name),
+    method=build.method(
+      config, stage, steps=steps, examples=examples, axis_name=axis_name
+    ),
     optimizer=build.optimizer(config, stage, steps=steps, learning_rate=rate),
     steps=steps,
     epoch=len(source) // stage.batch_size,
@@ -93,6 +99,18 @@ def stage_source(stage, dataset) -> sources.Source:
   if stage.data.count is None and layouts is None:
     return source
   return sources.subset(source, stage.data.count or len(source), layouts)
+
+
+def check_positions(name: str, source) -> None:
+  """Refuses examples that are not numbered from 0 on, as a memory is."""
+  last = len(source) - 1
+  found = source.gather([0, last])['index']
+  if list(found) != [0, last]:
+    raise UserError(
+      f'Stage {name!r}: found examples {found[0]} to {found[1]}, {last + 1} of '
+      'them; expected all of a split or its first ones, which its method keeps '
+      'by number. Leave data.layouts, data.per_class and data.share out.'
+    )
 
 
 def check_labels(config, source) -> None:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from ssljax import build
 from ssljax.checkpoint import read
 from ssljax.data import images as images_lib
+from ssljax.data.classes import middle_square
 from ssljax.errors import UserError, check_known
 from ssljax.log import read_json
 from ssljax.text import Charset, shown_frames
@@ -27,13 +28,15 @@ class Reader:
   Attributes:
     stage: its name.
     config: of its run.
-    charset: what its head can read.
-    height, width: in pixels, of the frame that every image is fitted to.
+    charset: what its head can read; None of a run on images with classes.
+    height, width: in pixels, of the frame that every image is fitted to: text
+      keeps its aspect and is padded, of other images the middle is cut out.
   """
 
-  def __init__(self, config, stage: str, charset: Charset, state):
+  def __init__(self, config, stage: str, charset: Charset | None, state):
     self.config, self.stage, self.charset = config, stage, charset
-    self.height, self.width = config.data.height, config.data.width
+    shape = build.preprocessing(config)
+    self.height, self.width = shape['height'], shape['width']
     method = build.method(config, config[stage])
     variables = jax.device_put((state['params'], state['method_state']))
 
@@ -42,7 +45,7 @@ class Reader:
       return functools.partial(jax.jit(function), *variables)
 
     self._encode = compiled(method.encode)
-    self._predict = method.predict and compiled(method.predict)
+    self._predict = compiled(method.predict) if reads(config, stage) else None
 
   def encode(self, images) -> np.ndarray:
     """Features, float32 `(n, d)`, or `(n, time, d)` of a text encoder.
@@ -90,10 +93,16 @@ class Reader:
   def _fitted(self, images) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.empty((0, self.height, self.width, 3), np.uint8)
     widths = np.empty(0, np.int32)
-    found = [
-      images_lib.fit(picture(image), self.height, self.width)
-      for image in listed(images)
-    ]
+    pictures = [picture(image) for image in listed(images)]
+    if self.charset is None:
+      found = [
+        (middle_square(image, self.width), np.int32(self.width))
+        for image in pictures
+      ]
+    else:
+      found = [
+        images_lib.fit(image, self.height, self.width) for image in pictures
+      ]
     if found:
       pixels, widths = (np.stack(column) for column in zip(*found, strict=True))
     return pixels, widths
@@ -190,7 +199,8 @@ def load(workdir, *, stage: str | None = None) -> Reader:
     )
   saved = read(workdir / stage / 'checkpoints', 'params', 'method_state')
   config = ConfigDict(saved.metadata['config'])
-  charset = Charset(saved.metadata['characters'])
+  characters = saved.metadata.get('characters')  # of text only
+  charset = Charset(characters) if characters else None
   return Reader(config, stage, charset, saved.state)
 
 

@@ -4,7 +4,7 @@
   3  build, plan, feed, train, evaluate, health, checkpoint, log, runs,
      results, image_results
   2  methods   evals   data
-  1  losses   models   augment   optim
+  1  losses   models   augment   optim   clustering
   0  core   parallel   text   errors
 
 Downwards only. Parts of level 3 may use each other; no other part knows a
@@ -21,7 +21,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 LEVELS = (
   ('core', 'parallel', 'text', 'errors'),
-  ('losses', 'models', 'augment', 'optim'),
+  ('losses', 'models', 'augment', 'optim', 'clustering'),
   ('methods', 'evals', 'data'),
   (
     'build',

@@ -95,6 +95,7 @@ def policy_views(
   count: int = 2,
   small: int = 0,
   small_size: int = 0,
+  small_area: tuple[float, float] = (0.05, 0.14),
   **changes,
 ):
   """The views of a policy: see `image_views`.
@@ -103,9 +104,10 @@ def policy_views(
     name: of POLICIES.
     size: side of a view, in pixels.
     count: views; 1 for labelled images.
-    small: further views of `small_size` pixels (multi-crop), of 5 to 14 % of
-      the image, while the large ones then cover 14 % and more.
-    small_size: their side.
+    small: further views (multi-crop).
+    small_size: their side, in pixels.
+    small_area: shares of the image that they cover, at the least and at the
+      most; the large ones then cover the most and more.
     **changes: values of `Policy`, for every view.
 
   Raises:
@@ -127,8 +129,8 @@ def policy_views(
   pair = POLICIES[name]
   large = [pair[number % 2] for number in range(count)]
   if small:
-    large = [each._replace(area=(0.14, 1.0)) for each in large]
-  tiny = [pair[0]._replace(area=(0.05, 0.14))] * small
+    large = [each._replace(area=(small_area[1], 1.0)) for each in large]
+  tiny = [pair[0]._replace(area=tuple(small_area))] * small
   sizes = [size] * count + [small_size] * small
 
   def scaled(policy, side):

@@ -13,6 +13,7 @@ a random colour; *colour-channel change* permutes the channels; *proportional
 scaling* keeps the aspect and is about the centre.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -127,6 +128,8 @@ def _grain(key, shape: tuple[int, int]) -> Float[Array, 'h w']:
 def text_views(
   count: int = 2,
   *,
+  small: int = 0,
+  small_share: float = 0.5,
   stride: int = 4,
   shift: float = 0.0,
   scale: float = 0.05,
@@ -148,6 +151,9 @@ def text_views(
 
   Args:
     count: views of each image.
+    small: further views, each of a window of the line (SwAV's multi-crop): as
+      high, and less wide.
+    small_share: their width, as a share of the image's.
     stride: source pixels between two frames of the encoder.
     shift: horizontal displacement, up to this share of the width either way.
     scale: log of the largest proportional scaling.
@@ -173,18 +179,23 @@ def text_views(
     image `(batch, height, width, 3)` with values about [-1, 1] and its
     `columns`, float32 `(batch, ceil(width / stride))`: the source x in pixels
     at the centre of each frame, or -1 where the frame shows no part of the
-    source. An image's views depend on the key and on its own index.
+    source. The small ones come last. An image's views depend on the key and on
+    its own index.
   """
 
-  def geometry(draw, height, width, shown):
+  def geometry(draw, height, whole, width, shown):
     zoom = jnp.exp(draw(-scale, scale))
-    dx = shift * width * draw(-1, 1) + jitter * draw(-1, 1)
+    dx = shift * whole * draw(-1, 1) + jitter * draw(-1, 1)
     dy = jitter * draw(-1, 1)
     bend, phase = jitter * draw(0, 1), draw(0, 1)
+    start = 0.0
+    if width < whole:
+      start = jnp.maximum(shown - width, 0) * draw(0, 1)
+    middle = jnp.minimum(shown, width) / 2
 
     def source_x(x):
-      wave = jnp.sin(2 * jnp.pi * (2 * x / width + phase))
-      return (x - shown / 2) / zoom + shown / 2 + dx + bend * wave
+      wave = jnp.sin(2 * jnp.pi * (2 * x / whole + phase))
+      return start + (x - middle) / zoom + middle + dx + bend * wave
 
     source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
     blurred = draw(0, 1) < blur_probability
@@ -194,15 +205,15 @@ def text_views(
     columns = source_x((jnp.arange(frames) + 0.5) * stride)
     return (
       _resampling(source_y, height, sigma),
-      _resampling(source_x(jnp.arange(width) + 0.5), width, sigma),
+      _resampling(source_x(jnp.arange(width) + 0.5), whole, sigma),
       jnp.where((columns >= 0) & (columns < shown), columns, -1.0),
     )
 
-  def one_view(key, image, shown):
-    height, width, _ = image.shape
+  def one_view(key, image, shown, width):
+    height, whole, _ = image.shape
     grain_key, key = jax.random.split(key)
     draw = _stream(key)
-    along_y, along_x, columns = geometry(draw, height, width, shown)
+    along_y, along_x, columns = geometry(draw, height, whole, width, shown)
     x = image.astype(jnp.float32) / 255
     x = jnp.einsum('yh,hwc->ywc', along_y, x)
     x = jnp.einsum('xw,ywc->yxc', along_x, x)
@@ -238,11 +249,18 @@ def text_views(
     images = jnp.broadcast_to(images, (*images.shape[:3], 3))
     if widths is None:
       widths = jnp.full(len(images), images.shape[2])
-    # One map over views and images, so that a view is compiled once.
-    made = jax.vmap(jax.vmap(one_view), (0, None, None))(
-      jax.vmap(keys)(jnp.arange(count)), images, widths
-    )
-    pictures, columns = made
-    return tuple(zip(pictures, columns, strict=True))
+    whole = images.shape[2]
+    width = round(small_share * whole)
+    made = []
+    for numbers, each in ((range(count), whole), (range(small), width)):
+      if not numbers:
+        continue
+      # One map over views and images, so that a view is compiled once.
+      one = functools.partial(one_view, width=each)
+      pictures, columns = jax.vmap(jax.vmap(one), (0, None, None))(
+        jax.vmap(keys)(len(made) + jnp.arange(len(numbers))), images, widths
+      )
+      made += zip(pictures, columns, strict=True)
+    return tuple(made)
 
   return views

@@ -1,7 +1,9 @@
 """Losses: arrays to a scalar, without parameters and without state."""
 
 from ssljax.losses.asymmetric import negative_cosine
+from ssljax.losses.clustering import sinkhorn, swapped_prediction
 from ssljax.losses.contrastive import info_nce, nt_xent, retrieval_accuracy
+from ssljax.losses.metric import margin_contrastive, n_pair, triplet
 from ssljax.losses.queue import info_nce_queue, queue_accuracy
 from ssljax.losses.rows import normalize, weighted_mean
 from ssljax.losses.spread import feature_spread
@@ -10,10 +12,15 @@ __all__ = [
   'feature_spread',
   'info_nce',
   'info_nce_queue',
+  'margin_contrastive',
+  'n_pair',
   'negative_cosine',
   'normalize',
   'nt_xent',
   'queue_accuracy',
   'retrieval_accuracy',
+  'sinkhorn',
+  'swapped_prediction',
+  'triplet',
   'weighted_mean',
 ]

@@ -69,6 +69,14 @@ def _logits(query, key, queue, weights, queue_weights):
       f'queue has shape {queue.shape}, expected (k, {query.shape[1]}) to match '
       f'query of shape {query.shape}.'
     )
+  if queue_weights is not None:
+    # Of another shape it could broadcast over the rows, to another loss.
+    found, expected = jnp.shape(queue_weights), queue.shape[:1]
+    if found != expected:
+      raise ValueError(
+        f'queue_weights has shape {found}, expected {expected} to match queue '
+        f'of shape {queue.shape}.'
+      )
   if weights is not None:
     valid = jnp.asarray(weights)[:, None] > 0
     query, key = (jnp.where(valid, x, 0) for x in (query, key))

@@ -20,6 +20,17 @@ Instances = Callable[
 ]
 
 
+def plain_columns(
+  features: Float[Array, 'b *time d'], encoder
+) -> Float[Array, 'b *time']:
+  """The columns of images as they are: an image's frames follow its pixels."""
+  if features.ndim == 2:
+    return jnp.zeros(len(features))
+  time = features.shape[1]
+  columns = (jnp.arange(time) + 0.5) * encoder.stride
+  return jnp.broadcast_to(columns, features.shape[:2])
+
+
 def _average(features, columns, shares) -> tuple[Array, Array]:
   """Flat means over frames by `shares` (batch or 1, rows, time); their sum."""
   shares = shares * (columns >= 0)[:, None, :]
@@ -29,8 +40,10 @@ def _average(features, columns, shares) -> tuple[Array, Array]:
   return rows.reshape(-1, features.shape[-1]), total.reshape(-1)
 
 
-def _spans(features, columns, starts, length, stride) -> tuple[Array, Array]:
-  """Means over the spans [start, start + length), in frames."""
+def _spans(
+  features, columns, starts, length, stride, whole
+) -> tuple[Array, Array]:
+  """Means over the spans [start, start + length), in frames of `whole`."""
   batch, time, _ = features.shape
   # A frame covers [left, left + 1); one that a span cuts is shared by area.
   if stride is None:
@@ -41,12 +54,14 @@ def _spans(features, columns, starts, length, stride) -> tuple[Array, Array]:
   overlap = jnp.minimum(left + 1, ends) - jnp.maximum(left, starts[:, None])
   rows, covered = _average(features, columns, jnp.clip(overlap, 0, 1))
   # The padded spans at either end are whole when all their real frames are.
-  full = jnp.minimum(starts + length, time) - jnp.maximum(starts, 0)
+  full = jnp.minimum(starts + length, whole) - jnp.maximum(starts, 0)
   weights = covered >= 0.5 * jnp.tile(full, batch)
   return rows, weights.astype(jnp.float32)
 
 
-def frames(pool: int = 5, *, stride: float | None = None) -> Instances:
+def frames(
+  pool: int = 5, *, stride: float | None = None, time: int | None = None
+) -> Instances:
   """Averages of `pool` neighbouring frames: Keras `AvgPool1D(pool, 'same')`.
 
   `ceil(time / pool)` rows an image; padding is not counted (the flax default
@@ -58,31 +73,37 @@ def frames(pool: int = 5, *, stride: float | None = None) -> Instances:
       source x they show, so rows of two views match although one is shifted
       or scaled against the other; a row less than half covered has weight 0.
       None pools by frame number, for views that are aligned.
+    time: frames of the whole line, where a view may show a window of it; those
+      of the view if None.
   """
 
   def instances(features, columns):
-    time = features.shape[1]
-    count = math.ceil(time / pool)
+    whole = time or features.shape[1]
+    count = math.ceil(whole / pool)
     # Keras pads evenly and puts the odd frame at the end.
-    first = -((count * pool - time) // 2)
+    first = -((count * pool - whole) // 2)
     starts = first + pool * jnp.arange(count, dtype=jnp.float32)
-    return _spans(features, columns, starts, pool, stride)
+    return _spans(features, columns, starts, pool, stride, whole)
 
   return instances
 
 
-def windows(count: int, *, stride: float | None = None) -> Instances:
+def windows(
+  count: int, *, stride: float | None = None, time: int | None = None
+) -> Instances:
   """Averages over `count` equal windows of the line (SeqCLR's adaptive pool).
 
   Args:
     count: windows of an image.
     stride: as in `frames`.
+    time: as in `frames`.
   """
 
   def instances(features, columns):
-    length = features.shape[1] / count
+    whole = time or features.shape[1]
+    length = whole / count
     starts = length * jnp.arange(count, dtype=jnp.float32)
-    return _spans(features, columns, starts, length, stride)
+    return _spans(features, columns, starts, length, stride, whole)
 
   return instances
 

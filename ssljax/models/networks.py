@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 Parts = Mapping[str, nn.Module]
@@ -88,6 +89,59 @@ def encode_each(
     outputs, statistics = apply(parts, params, statistics, view, train=True)
     features.append(outputs['encoder'])
   return features, statistics
+
+
+def encode_sizes(
+  encoder: nn.Module,
+  heads: Parts,
+  params,
+  statistics,
+  views: Sequence[tuple[Array, Array]],
+) -> tuple[list[Array], list[Array], dict]:
+  """Features and projections of views of several sizes, in train mode.
+
+  One call of the encoder a size, and the rows of all views as one batch of the
+  heads, as in SwAV's code.
+
+  Args:
+    encoder: the module.
+    heads: what follows it; the last one's output is the projection.
+    params: of all parts.
+    statistics: of all parts.
+    views: (images, columns) each.
+
+  Returns:
+    Of each view `(batch, *time, d)` features and `(batch, *time, p)`
+    projections; and the new statistics.
+  """
+  sizes, found = {}, {}
+  for number, (images, _) in enumerate(views):
+    sizes.setdefault(images.shape, []).append(number)
+  for numbers in sizes.values():
+    images = jnp.concatenate([views[number][0] for number in numbers])
+    outputs, statistics = apply(
+      {'encoder': encoder}, params, statistics, images, train=True
+    )
+    parts = jnp.split(outputs['encoder'], len(numbers))
+    found |= dict(zip(numbers, parts, strict=True))
+  features = [found[number] for number in range(len(views))]
+  rows = [each.reshape(-1, each.shape[-1]) for each in features]
+  shown = [columns.reshape(-1) >= 0 for _, columns in views]
+  outputs, statistics = apply(
+    heads,
+    params,
+    statistics,
+    jnp.concatenate(rows),
+    train=True,
+    mask=jnp.concatenate(shown),
+  )
+  *_, last = outputs.values()
+  cuts = np.cumsum([len(each) for each in rows])[:-1]
+  projections = [
+    part.reshape(*each.shape[:-1], -1)
+    for part, each in zip(jnp.split(last, cuts), features, strict=True)
+  ]
+  return features, projections, statistics
 
 
 def features(encoder: nn.Module, params, statistics, images) -> Array:

@@ -20,11 +20,15 @@ from ssljax.augment.policies import policy_views
 from ssljax.augment.text import text_views
 from ssljax.checkpoint import Checkpoints
 from ssljax.methods.byol import byol
+from ssljax.methods.deepcluster import deepcluster
+from ssljax.methods.deepcluster_v2 import deepcluster_v2
+from ssljax.methods.metric import metric
 from ssljax.methods.moco import moco
 from ssljax.methods.recognize import recognize
 from ssljax.methods.simclr import simclr
 from ssljax.methods.simsiam import simsiam
 from ssljax.methods.supervised import supervised
+from ssljax.methods.swav import swav
 from ssljax.models import instances
 from ssljax.models.heads import Classifier, Mlp, Predictor, Projector
 from ssljax.models.resnet import ResNet
@@ -126,7 +130,64 @@ def _moco(axis_name, **options):
   )
 
 
-def _images(method, *, parts, groups=0, views=2, **options):
+_INSTANCES = instances.frames(2, stride=STRIDE, time=WIDTH // STRIDE)
+
+
+def _views(count=2, small=0):
+  return text_views(count, small=small, stride=STRIDE, shift=0.3, inversion=0.2)
+
+
+def _swav(axis_name, **options):
+  return swav(
+    _encoder(),
+    Projector(width=8, axis_name=axis_name),
+    views=_views(small=2),
+    instances=_INSTANCES,
+    prototypes=6,
+    queue_steps=2,
+    axis_name=axis_name,
+    **options,
+  )
+
+
+# A case's batches are numbered up to 2,015.
+_MEMORY = {'clusters': 6, 'examples': 2048}
+
+
+def _deepcluster(axis_name):
+  return deepcluster(
+    _encoder(),
+    views=_views(1),
+    instances=_INSTANCES,
+    axis_name=axis_name,
+    **_MEMORY,
+  )
+
+
+def _deepcluster_v2(axis_name):
+  return deepcluster_v2(
+    _encoder(),
+    Projector(width=8, axis_name=axis_name),
+    views=_views(small=2),
+    instances=_INSTANCES,
+    heads=2,
+    axis_name=axis_name,
+    **_MEMORY,
+  )
+
+
+def _metric(axis_name, **options):
+  return metric(
+    _encoder(),
+    Projector(width=8, axis_name=axis_name),
+    views=_views(),
+    instances=_INSTANCES,
+    axis_name=axis_name,
+    **options,
+  )
+
+
+def _images(method, *, parts, groups=0, views=2, small=0, **options):
   """`build` of a method on square images, with BatchNorm in its encoder."""
 
   def build(axis_name):
@@ -135,7 +196,13 @@ def _images(method, *, parts, groups=0, views=2, **options):
     modules += parts(shared)
     return method(
       *modules,
-      views=policy_views('characters', size=HEIGHT, count=views),
+      views=policy_views(
+        'characters',
+        size=HEIGHT,
+        count=views,
+        small=small,
+        small_size=HEIGHT // 2,
+      ),
       axis_name=axis_name,
       **options,
     )
@@ -248,9 +315,83 @@ CASES = {
     frozen=('encoder',),
   ),
 }
+_TRIPLET = Case(
+  _metric,
+  parts=('encoder', 'projector'),
+  progress=('retrieval', 0.2),
+  steps=60,
+  metrics=('retrieval', 'loss_at_chance'),
+)
+_SWAV = Case(
+  _swav,
+  parts=('encoder', 'projector', 'prototypes'),
+  progress=('loss', -0.2),
+  steps=60,
+  metrics=('clusters',),
+)
+_V2 = Case(
+  _deepcluster_v2,
+  parts=('encoder', 'projector'),
+  # Of clusters drawn at random, as no epoch begins here.
+  progress=('loss', -0.2),
+  steps=60,
+  metrics=('clusters', 'accuracy'),
+)
+CASES |= {
+  'swav': _SWAV,
+  'swav/hard': _SWAV._replace(
+    build=functools.partial(_swav, codes='hard', queue_from=2)
+  ),
+  'swav/images': _SWAV._replace(
+    build=_images(
+      swav, parts=_mlps((16, 8)), small=2, prototypes=6, **_IDENTITY
+    ),
+    images=True,
+  ),
+  'deepcluster': Case(
+    _deepcluster,
+    parts=('encoder', 'head'),
+    progress=('loss', -0.2),
+    metrics=('clusters', 'accuracy'),
+  ),
+  'deepcluster/images': Case(
+    _images(
+      deepcluster, parts=lambda shared: [], views=1, **_MEMORY, **_IDENTITY
+    ),
+    parts=('encoder', 'head'),
+    progress=('loss', -0.2),
+    metrics=('clusters',),
+    images=True,
+  ),
+  'deepcluster_v2': _V2,
+  'deepcluster_v2/images': _V2._replace(
+    build=_images(
+      deepcluster_v2, parts=_mlps((16, 8)), small=2, **_MEMORY, **_IDENTITY
+    ),
+    images=True,
+  ),
+  'metric': _TRIPLET,
+  'metric/margin': _TRIPLET._replace(
+    build=functools.partial(_metric, objective='margin', margin=1.0)
+  ),
+  'metric/n_pair': _TRIPLET._replace(
+    build=functools.partial(_metric, objective='n_pair', l2=3e-3)
+  ),
+  'metric/labelled': _TRIPLET._replace(
+    build=_images(metric, parts=_mlps((16, 8)), labelled=True, **_IDENTITY),
+    images=True,
+  ),
+}
 FIRST = tuple(name for name in CASES if '/' not in name)
 IMAGES = tuple(name for name in CASES if CASES[name].images and '/' in name)
-VARIANTS = ('simclr/image', 'recognize/frozen', *IMAGES)
+VARIANTS = (
+  'simclr/image',
+  'recognize/frozen',
+  'swav/hard',
+  'metric/margin',
+  'metric/n_pair',
+  *IMAGES,
+)
 MANY = ('pmap', 'shard_map')
 every_case = pytest.mark.parametrize('name', CASES)
 first_cases = pytest.mark.parametrize('name', FIRST)

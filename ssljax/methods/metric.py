@@ -1,0 +1,155 @@
+"""Metric learning: pairs with a margin, triplets, N-pairs.
+
+Papers: Hadsell et al. 2006 (pairs), FaceNet, arXiv 1503.03832 (triplets), Sohn
+2016 (N-pairs). A row of one view is the anchor; the other view's rows, of all
+devices, are its candidates.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.lax import Precision
+
+from ssljax import losses, parallel
+from ssljax.augment.pixels import plain
+from ssljax.core import Method
+from ssljax.errors import check_known
+from ssljax.models import networks
+
+OBJECTIVES = ('margin', 'triplet', 'n_pair')
+
+
+def metric(
+  encoder,
+  projector,
+  *,
+  views,
+  instances,
+  objective: str = 'triplet',
+  margin: float = 0.2,
+  l2: float = 0.0,
+  labelled: bool = False,
+  axis_name: str | None = None,
+) -> Method:
+  """Pulls a row to its positive and pushes it from its negatives.
+
+  The positive is the same row of the other view; with labels, the farthest
+  candidate of the same class. The negative of 'margin' and 'triplet' is
+  semi-hard: the nearest that is farther than the positive, and the farthest of
+  all where none is (FaceNet, section 3.2, mined in the global batch). 'n_pair'
+  takes all negatives.
+
+  Args:
+    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`. Both views go through
+      encoder and projector as one batch.
+    views: `(key, images, index, widths)` to two pairs of (images, columns).
+    instances: `(projections, columns) -> rows, weights`, applied last.
+    objective: 'margin' and 'triplet', of unit rows, or 'n_pair', of rows as
+      they are.
+    margin: of the first two: a distance between pairs, a difference of squared
+      distances in a triplet.
+    l2: for 'n_pair': factor of the mean squared length of rows, which their
+      dot products would otherwise let grow.
+    labelled: images of one class (`batch['label']`, -1 for none) are no
+      negatives of each other.
+    axis_name: the devices whose rows are candidates.
+  """
+  check_known('objective', objective, OBJECTIVES)
+  parts = {'encoder': encoder, 'projector': projector}
+
+  def init(key, batch):
+    params, statistics = networks.init(parts, key, plain(batch['image']))
+    return params, {'batch_stats': statistics}
+
+  def belongs(batch, count, weights):
+    """(rows, candidates): what belongs with a row, and what may oppose it."""
+    labels = jnp.full(len(batch['index']), -1)
+    if labelled:
+      labels = batch['label']
+    labels = jnp.repeat(labels, count // len(labels))
+    shown = parallel.gather(weights > 0, axis_name)
+    own = parallel.rank(axis_name) * count + jnp.arange(count)
+    itself = jnp.arange(len(shown)) == own[:, None]
+    alike = labels[:, None] == parallel.gather(labels, axis_name)
+    same = itself | (alike & (labels >= 0)[:, None] & shown)
+    return same, ~same & shown
+
+  def chosen(anchors, candidates, same, other):
+    """Places of each anchor's positive and negative; whether it has one."""
+    anchors, candidates = jax.lax.stop_gradient((anchors, candidates))
+    products = jnp.matmul(anchors, candidates.T, precision=Precision.HIGHEST)
+    lengths = jnp.sum(candidates**2, axis=1)
+    # Squared distances but for the anchor's own length.
+    far = lengths - 2 * products
+    positive = jnp.where(same, far, -jnp.inf).argmax(axis=1)
+    limit = jnp.take_along_axis(far, positive[:, None], axis=1)
+    farther = other & (far > limit)
+    nearest = jnp.where(farther, far, jnp.inf).argmin(axis=1)
+    farthest = jnp.where(other, far, -jnp.inf).argmax(axis=1)
+    negative = jnp.where(farther.any(axis=1), nearest, farthest)
+    return positive, negative, other.any(axis=1)
+
+  def compare(a, b, weights, same, other):
+    """The loss, and what it is where all rows are one point."""
+    candidates = parallel.gather(b, axis_name)
+    positive, negative, found = chosen(a, candidates, same, other)
+    near, away = candidates[positive], candidates[negative]
+    if objective == 'n_pair':
+      options = {'weights': weights, 'axis_name': axis_name}
+      lengths = jnp.sum(a**2 + near**2, axis=1)
+      value = losses.n_pair(a, near, negatives=other, **options)
+      value += l2 * losses.weighted_mean(lengths, **options)
+      opposed = jnp.log1p(other.sum(axis=1))
+      return value, losses.weighted_mean(opposed, **options)
+    options = {'weights': weights * found, 'axis_name': axis_name}
+    if objective == 'triplet':
+      return losses.triplet(a, near, away, margin=margin, **options), margin
+    pulled, pushed = (
+      losses.margin_contrastive(
+        a, each, jnp.full(len(a), together), margin=margin, **options
+      )
+      for each, together in ((near, 1.0), (away, 0.0))
+    )
+    return (pulled + pushed) / 2, margin**2 / 2
+
+  def loss(params, method_state, batch, key, step):
+    del step
+    first, second = views(
+      key, batch['image'], batch['index'], batch.get('width')
+    )
+    images, columns = jax.tree.map(
+      lambda a, b: jnp.concatenate((a, b)), first, second
+    )
+    outputs, statistics = networks.apply(
+      parts,
+      params,
+      method_state['batch_stats'],
+      images,
+      train=True,
+      mask=columns >= 0,
+    )
+    rows, weights = instances(outputs['projector'], columns)
+    if objective != 'n_pair':
+      rows = losses.normalize(rows)
+    a, b = jnp.split(rows, 2)
+    # A row counts where both views show it.
+    weights = jnp.prod(jnp.stack(jnp.split(weights, 2)), axis=0)
+    # Padding may hold anything, and must not be mined.
+    a, b = (jnp.where(weights[:, None] > 0, x, 0) for x in (a, b))
+    same, other = belongs(batch, len(a), weights)
+    value, chance = compare(a, b, weights, same, other)
+    options = {'weights': weights, 'axis_name': axis_name}
+    accuracy, retrieval_chance = losses.retrieval_accuracy(a, b, **options)
+    metrics = {
+      'retrieval': accuracy,
+      'retrieval_chance': retrieval_chance,
+      'loss_at_chance': jnp.asarray(chance),
+      **losses.feature_spread(jax.lax.stop_gradient(outputs['encoder'])),
+    }
+    return value, ({'batch_stats': statistics}, metrics)
+
+  def encode(params, method_state, images):
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
+
+  return Method(init=init, loss=loss, encode=encode)

@@ -1,0 +1,197 @@
+"""SwAV (arXiv 2006.09882): predict a view's cluster from the other views.
+
+The clusters are prototypes that are learned online; codes spread the views of
+a batch evenly over them (Sinkhorn), which keeps all of them from one cluster.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.lax import Precision
+
+from ssljax import losses, parallel
+from ssljax.augment.pixels import plain
+from ssljax.clustering import perplexity
+from ssljax.core import Method
+from ssljax.errors import UserError, check_known
+from ssljax.models import networks
+
+ASSIGNED = 2  # views that have codes: the large ones
+
+
+def swav(
+  encoder,
+  projector,
+  *,
+  views,
+  instances,
+  prototypes: int = 64,
+  temperature: float = 0.1,
+  epsilon: float = 0.05,
+  iterations: int = 3,
+  codes: str = 'soft',
+  queue_steps: int = 0,
+  queue_from: int = 0,
+  normalize: bool = True,
+  axis_name: str | None = None,
+) -> Method:
+  """Swapped prediction between the views of an image (eq. 1 to 6).
+
+  Features and prototypes are normalised in the forward pass, where the paper's
+  code renormalises the prototypes in place after each step. Prototypes that
+  stay as they are at first are the optimizer's business (`hold`).
+
+  State: 'queue', projections of the last `queue_steps` steps for each of the
+  two large views, that take part in Sinkhorn's sums and in nothing else; it is
+  used from the step `queue_from` on, and only once it is full.
+
+  Args:
+    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`.
+    views: `(key, images, index, widths)` to two large (images, columns) and
+      any number of small ones, whose clusters are predicted from none.
+    instances: `(projections, columns) -> rows, weights`, applied last.
+    prototypes: K.
+    temperature: of the prediction.
+    epsilon: of Sinkhorn's entropy: the larger, the more even the codes.
+    iterations: of Sinkhorn.
+    codes: 'soft', as in the paper's results, or 'hard': the nearest corner,
+      one cluster a row (section 3.1).
+    queue_steps: steps that the queue remembers; 0 has none.
+    queue_from: the step to use it from.
+    normalize: False leaves features and prototypes at their lengths, which is
+      there to show what that does.
+    axis_name: the devices over which the clusters are even.
+  """
+  check_known('kind of codes', codes, ('soft', 'hard'))
+  parts = {'encoder': encoder, 'projector': projector}
+  unit = losses.normalize if normalize else lambda x: x.astype(jnp.float32)
+
+  def init(key, batch):
+    network_key, prototype_key = jax.random.split(key)
+    images = plain(batch['image'])
+    params, statistics = networks.init(parts, network_key, images)
+    rows = jax.eval_shape(rows_of_a_view, key, params, statistics, batch)
+    count, width = rows.shape
+    kernel = jax.random.normal(prototype_key, (width, prototypes))
+    params['prototypes'] = {'kernel': kernel / jnp.sqrt(width)}
+    state = {'batch_stats': statistics}
+    if queue_steps:
+      length = queue_steps * count
+      state['queue'] = {
+        'rows': jnp.zeros((ASSIGNED, length, width)),
+        'weights': jnp.zeros((ASSIGNED, length)),
+        'pointer': jnp.zeros((), jnp.int32),
+        'filled': jnp.zeros((), jnp.int32),
+      }
+    return params, state
+
+  def rows_of_a_view(key, params, statistics, batch):
+    (images, columns), *_ = views(
+      key, batch['image'], batch['index'], batch.get('width')
+    )
+    outputs, _ = networks.apply(parts, params, statistics, images, train=False)
+    return instances(outputs['projector'], columns)[0]
+
+  def project(key, params, statistics, batch):
+    """Features, unit rows and their weights of each view; new statistics."""
+    shown = views(key, batch['image'], batch['index'], batch.get('width'))
+    features, projections, statistics = networks.encode_sizes(
+      encoder, {'projector': projector}, params, statistics, shown
+    )
+    pairs = [
+      instances(projection, columns)
+      for projection, (_, columns) in zip(projections, shown, strict=True)
+    ]
+    rows, weights = (jnp.stack(each) for each in zip(*pairs, strict=True))
+    return features, unit(rows), weights, statistics
+
+  def scores_of(params, rows):
+    table = unit(params['prototypes']['kernel'].T)
+    return jnp.matmul(rows, table.T, precision=Precision.HIGHEST)
+
+  def own_part(queued):
+    """A device's share of the queue, so that each row is summed once."""
+    share = queued.shape[1] // parallel.size(axis_name)
+    start = parallel.rank(axis_name) * share
+    return jax.lax.dynamic_slice_in_dim(queued, start, share, axis=1)
+
+  def assign(params, rows, weights, queue, step):
+    """Codes of the large views, without a gradient."""
+    count = rows.shape[1]
+    if queue is not None:
+      full = queue['filled'] >= queue['rows'].shape[1]
+      used = (full & (step >= queue_from)).astype(jnp.float32)
+      rows = jnp.concatenate([rows, own_part(queue['rows'])], axis=1)
+      older = used * own_part(queue['weights'])
+      weights = jnp.concatenate([weights, older], axis=1)
+    found = [
+      losses.sinkhorn(
+        scores,
+        epsilon=epsilon,
+        iterations=iterations,
+        weights=shown,
+        axis_name=axis_name,
+      )[:count]
+      for scores, shown in zip(scores_of(params, rows), weights, strict=True)
+    ]
+    found = jax.lax.stop_gradient(jnp.stack(found))
+    if codes == 'hard':
+      found = jax.nn.one_hot(found.argmax(axis=-1), prototypes)
+    return found
+
+  def enqueue(queue, rows, weights):
+    rows, weights = jax.lax.stop_gradient((rows, weights))
+    rows, weights = (
+      jnp.stack([parallel.gather(view, axis_name) for view in each])
+      for each in (rows, weights)
+    )
+    count, length = rows.shape[1], queue['rows'].shape[1]
+    if length % count:
+      raise UserError(
+        f'Found a queue of {length} rows for {count} a step; expected a '
+        'multiple. Give every process the same batch.'
+      )
+    start = (0, queue['pointer'])
+    put = jax.lax.dynamic_update_slice
+    return {
+      'rows': put(queue['rows'], rows.astype(queue['rows'].dtype), (*start, 0)),
+      'weights': put(
+        queue['weights'], weights.astype(queue['weights'].dtype), start
+      ),
+      'pointer': (queue['pointer'] + count) % length,
+      'filled': jnp.minimum(queue['filled'] + count, length),
+    }
+
+  def loss(params, method_state, batch, key, step):
+    features, rows, weights, statistics = project(
+      key, params, method_state['batch_stats'], batch
+    )
+    queue = method_state.get('queue')
+    large, shown = rows[:ASSIGNED], weights[:ASSIGNED]
+    scores = scores_of(params, rows)
+    value = losses.swapped_prediction(
+      scores,
+      assign(params, large, shown, queue, step),
+      temperature=temperature,
+      weights=weights,
+      axis_name=axis_name,
+    )
+    state = {'batch_stats': statistics}
+    if queue is not None:
+      state['queue'] = enqueue(queue, large, shown)
+    nearest = jax.nn.one_hot(scores[0].argmax(axis=-1), prototypes)
+    shares = parallel.mean((shown[0][:, None] * nearest).sum(axis=0), axis_name)
+    metrics = {
+      'loss_at_chance': jnp.log(1.0 * prototypes),
+      'clusters': perplexity(shares),
+      **losses.feature_spread(
+        jax.lax.stop_gradient(jnp.concatenate(features[:ASSIGNED]))
+      ),
+    }
+    return value, (state, metrics)
+
+  def encode(params, method_state, images):
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
+
+  return Method(init=init, loss=loss, encode=encode)
