@@ -7,6 +7,7 @@ Nothing of ssljax is imported here, so reading a config starts no backend.
 import difflib
 
 import ml_collections
+from ml_collections import ConfigDict
 
 # The four that a laptop's minutes are enough for.
 LAYOUTS = ('arcs', 'colors', 'textured', 'hollow')
@@ -44,7 +45,7 @@ def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
         f'Found {item!r} behind the colon; expected {key}=True or {key}=False.'
       )
     values[key] = value == 'True' if kind is bool else kind(value)
-  return ml_collections.ConfigDict(values)
+  return ConfigDict(values)
 
 
 def stage(
@@ -91,7 +92,7 @@ def stage(
     probe: a linear classifier watches; of images that have classes.
   """
   placeholder = ml_collections.config_dict.placeholder
-  config = ml_collections.ConfigDict(
+  config = ConfigDict(
     {
       'method': method,
       'optimizer': optimizer,
@@ -143,7 +144,7 @@ def data(scale: str, *, seed=1, layouts=None, unseen=0):
   if unseen:
     counts['unlabeled_unseen'] = round(unseen * counts['unlabeled'])
     counts['test_unseen'] = round(unseen * counts['test'])
-  return ml_collections.ConfigDict(
+  return ConfigDict(
     {
       'charset': 'digits' if small else 'alnum36',
       'height': height,
@@ -166,7 +167,7 @@ def own_data(directory: str, charset: str = ''):
     directory: the folder.
     charset: a charset's name or the characters; those of the labels if ''.
   """
-  return ml_collections.ConfigDict(
+  return ConfigDict(
     {
       'directory': directory,
       'charset': charset,

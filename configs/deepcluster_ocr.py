@@ -10,7 +10,7 @@ several epochs, each of which begins with new clusters.
   python -m ssljax.main --config=configs/deepcluster_ocr.py:version=1
 """
 
-from configs import common, simclr_ocr
+from configs import simclr_ocr
 
 VERSIONS = {
   1: {'name': 'deepcluster', 'clusters': 128},

@@ -2,26 +2,41 @@
 
 Each pretrains for the same steps on the same images; its frozen features are
 tested by kNN and by linear probes with 5 labels a class in 10 draws, paired
-with raw pixels and an untrained encoder. Papers: those of `simclr_images`,
-`moco_images`, `byol_images` and `simsiam_images`. Expected: `docs/images.md`.
-At most 5 minutes a method on 2 CPU cores.
+with raw pixels and an untrained encoder. Papers: those of the methods' own
+configs. Expected: `docs/images.md`. At most 5 minutes a method on 2 CPU cores.
 
   python -m ssljax.main --config=configs/image_methods.py:dataset=glyphs
   python -m ssljax.main --config=configs/image_methods.py:dataset=digits,seeds=3
 """
 
-from configs import common, simclr_images
+from configs import (
+  common,
+  deepcluster_images,
+  metric_images,
+  simclr_images,
+  swav_images,
+)
 from configs.byol_images import BYOL
 from configs.moco_images import MOCO
 from configs.simclr_images import SIMCLR
 from configs.simsiam_images import SIMSIAM
 
-METHODS = {
-  'SimCLR': SIMCLR,
-  'MoCo v2': MOCO,
-  'BYOL': BYOL,
-  'SimSiam': SIMSIAM,
-}
+
+def methods(options):
+  """Each by its title, as `simclr_images.pretraining` takes it."""
+  found = {
+    'SimCLR': SIMCLR,
+    'MoCo v2': MOCO,
+    'BYOL': BYOL,
+    'SimSiam': SIMSIAM,
+    'SwAV': swav_images.of_dataset(options),
+    'DeepCluster v1': deepcluster_images.V1,
+    'DeepCluster v2': deepcluster_images.of_version(options),
+  }
+  for objective, title in metric_images.TITLES.items():
+    chosen = {'objective': objective}
+    found[title] = metric_images.of_objective(common.ConfigDict(chosen))
+  return found
 
 
 def get_config(arg=None):
@@ -34,8 +49,8 @@ def get_config(arg=None):
   made['random encoder'] = {
     f'random_{seed}': simclr_images.untrained() for seed in range(options.seeds)
   }
-  for title, method in METHODS.items():
-    name = title.lower().replace(' ', '_')
+  for title, method in methods(options).items():
+    name = title.lower().replace(' ', '_').replace('-', '_')
     made[title] = {
       f'{name}_{seed}': simclr_images.pretraining(
         dataset, options.scale, method

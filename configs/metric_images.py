@@ -1,4 +1,4 @@
-"""Metric learning on images: pairs, triplets or N-pairs, without labels or with.
+"""Metric learning on images: pairs, triplets or N-pairs; labels are optional.
 
 Papers: Hadsell et al. 2006 (`objective=margin`), FaceNet, arXiv 1503.03832
 (`triplet`), Sohn 2016 (`n_pair`). Positives are two views of an image,

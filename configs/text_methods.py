@@ -1,21 +1,41 @@
 """Every method that pretrains on text, in one table and under one protocol.
 
-Same data, labels, views, steps and seeds for each; the encoder is then
-finetuned on 500 labels, beside supervised training for the same labelled steps.
-Papers: those of `simclr_ocr`, `simsiam_ocr`, `moco_ocr` and `byol_ocr`.
-Expected: `docs/text_methods.md`. About 25 minutes a seed on 2 CPU cores.
+Same data, labels, steps and seeds for each; on the frozen encoder a head is
+trained with 500 labels, then all of it is finetuned, beside supervised training
+for the same labelled steps. Papers: those of the methods' own configs.
+Expected: `docs/text_methods.md`. About 4 minutes a method and seed on 2 CPU
+cores.
 
   python -m ssljax.main --config=configs/text_methods.py:laptop,seeds=3
 """
 
-from configs import byol_ocr, common, moco_ocr, simclr_ocr, simsiam_ocr
+import functools
+
+from configs import (
+  byol_ocr,
+  common,
+  deepcluster_ocr,
+  metric_ocr,
+  moco_ocr,
+  simclr_ocr,
+  simsiam_ocr,
+  swav_ocr,
+)
+from configs.metric_images import TITLES
 
 METHODS = {
   'SimCLR': simclr_ocr.stages,
   'SimSiam': simsiam_ocr.stages,
   'MoCo v2': moco_ocr.stages,
   'BYOL': byol_ocr.stages,
+  'SwAV': swav_ocr.stages,
+  'DeepCluster v1': functools.partial(deepcluster_ocr.stages, version=1),
+  'DeepCluster v2': deepcluster_ocr.stages,
+} | {
+  title: functools.partial(metric_ocr.stages, objective=objective)
+  for objective, title in TITLES.items()
 }
+PRETRAINING = 400  # steps at `laptop`, so that there is time for all of them
 SUPERVISED = 'supervised, same labelled steps'
 
 
@@ -23,13 +43,16 @@ def of_seed(scale: str, seed: int):
   """Every stage of a seed by name, and each row's last one by title."""
   stages, rows = {}, {}
   for title, make in METHODS.items():
-    name = title.lower().replace(' ', '_')
+    name = title.lower().replace(' ', '_').replace('-', '_')
     plain = make(scale)
+    if scale == 'laptop':
+      plain['pretrain'].steps = PRETRAINING
     names = {stage: f'{stage}_{name}_{seed}' for stage in plain}
     plain['head'].take.encoder = names['pretrain']
     plain['finetune'].take.update(encoder=names['head'], head=names['head'])
     for stage in ('pretrain', 'head', 'finetune'):
       stages[names[stage]] = plain[stage]
+    rows[f'{title} + head'] = names['head']
     rows[f'{title} + finetune'] = names['finetune']
   stages[f'supervised_{seed}'] = simclr_ocr.stages(scale)['supervised']
   rows[SUPERVISED] = f'supervised_{seed}'
