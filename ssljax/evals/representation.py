@@ -14,7 +14,7 @@ from scipy import stats
 from ssljax.errors import UserError
 from ssljax.evals import subsets
 from ssljax.evals.knn import knn
-from ssljax.evals.linear import STRENGTHS, linear_probe
+from ssljax.evals.linear import LIMIT, STRENGTHS, linear_probe
 from ssljax.evals.text_metrics import bootstrap
 
 
@@ -69,6 +69,7 @@ def evaluate(
     'seed': seed,
     'penalty': 'cross-validated',
     'strengths': list(STRENGTHS),
+    'iterations': LIMIT,
   }
   for count in per_class:
     hits = []

@@ -36,7 +36,7 @@ def sinkhorn(
     scores: this device's rows times prototypes, any float dtype; computed in
       at least float32.
     epsilon: a divisor of the scores; the smaller, the harder the codes.
-    iterations: 3 in the paper; 0 is a softmax of each row.
+    iterations: 3 in the paper; at least 1.
     weights: a row of weight 0 is padding: it has no share in the columns, its
       codes are 0, and it may hold anything. All other weights count as 1.
     axis_name: the devices among whose rows the prototypes are shared.
@@ -46,9 +46,14 @@ def sinkhorn(
     gradient is not stopped here; in SwAV the caller does.
 
   Raises:
-    ValueError: shapes that do not match.
+    ValueError: shapes that do not match, or no iteration.
   """
   rows.check_rows(scores=scores, weights=weights)
+  if iterations < 1:
+    raise ValueError(
+      f'iterations is {iterations}, expected 1 or more: without one, rows do '
+      f'not sum to 1.'
+    )
   scores = jnp.asarray(scores)
   dtype = jnp.promote_types(scores.dtype, jnp.float32)
   if weights is None:
@@ -64,8 +69,7 @@ def sinkhorn(
     local = jax.nn.logsumexp(jnp.where(valid, logits, nothing), axis=0)
     columns = jax.nn.logsumexp(parallel.gather(local[None], axis_name), axis=0)
     logits = jax.nn.log_softmax(logits - columns, axis=1)
-  # The division again: exp of large logarithms does not sum to 1 exactly.
-  return jnp.where(valid, jax.nn.softmax(logits, axis=1), 0)
+  return jnp.where(valid, jnp.exp(logits), 0)
 
 
 def swapped_prediction(

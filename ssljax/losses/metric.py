@@ -53,8 +53,6 @@ def margin_contrastive(
     )
   a, b = _prepare(weights, a, b)
   same = jnp.asarray(same).astype(a.dtype)
-  if weights is not None:
-    same = jnp.where(jnp.asarray(weights) > 0, same, 0)
   squares = jnp.sum(jnp.square(a - b), axis=1)
   # The root of 0 has an infinite slope, and 0 times that is NaN, for the pairs
   # that belong together too.

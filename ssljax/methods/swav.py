@@ -151,13 +151,17 @@ def swav(
         f'Found a queue of {length} rows for {count} a step; expected a '
         'multiple. Give every process the same batch.'
       )
-    start = (0, queue['pointer'])
-    put = jax.lax.dynamic_update_slice
+    put = jax.lax.dynamic_update_slice_in_dim
+    new = {'rows': rows, 'weights': weights}
     return {
-      'rows': put(queue['rows'], rows.astype(queue['rows'].dtype), (*start, 0)),
-      'weights': put(
-        queue['weights'], weights.astype(queue['weights'].dtype), start
-      ),
+      name: put(
+        queue[name],
+        values.astype(queue[name].dtype),
+        queue['pointer'],
+        axis=1,
+      )
+      for name, values in new.items()
+    } | {
       'pointer': (queue['pointer'] + count) % length,
       'filled': jnp.minimum(queue['filled'] + count, length),
     }

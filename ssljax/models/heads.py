@@ -160,7 +160,7 @@ class Mlp(nn.Module):
 
 
 class Classifier(nn.Module):
-  """One Dense layer: float32 logits of so many classes."""
+  """One Dense layer: logits of so many classes, in float32 at least."""
 
   classes: int
 
@@ -173,4 +173,5 @@ class Classifier(nn.Module):
     mask: Bool[Array, '*rows'] | None = None,
   ) -> Float[Array, '*rows c']:
     del train, mask  # every head is called alike
-    return nn.Dense(self.classes)(x.astype(jnp.float32))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return nn.Dense(self.classes)(x)

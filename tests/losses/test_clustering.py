@@ -138,9 +138,9 @@ def test_columns_approach_their_share():
     np.abs(
       np.sum(losses.sinkhorn(scores, iterations=i), axis=0) / (30 / K) - 1
     ).max()
-    for i in (0, 3, 200)
+    for i in (1, 3, 200)
   ]
-  assert off[0] > 1 > off[1] > off[2]
+  assert off[0] > off[1] > 0.1, 'a test that any scores would pass'
   assert off[2] < 1e-4
 
 
@@ -290,6 +290,8 @@ def test_shapes_that_do_not_match_are_refused():
     losses.sinkhorn(scores)
   with pytest.raises(ValueError, match=r'weights has shape \(3,\)'):
     losses.sinkhorn(scores[0], weights=np.ones(3))
+  with pytest.raises(ValueError, match='iterations is 0'):
+    losses.sinkhorn(scores[0], iterations=0)
   with pytest.raises(ValueError, match=r'scores has shape \(10, 6\)'):
     losses.swapped_prediction(scores[0], codes)
   with pytest.raises(ValueError, match=r'expected .* 2 views or more'):

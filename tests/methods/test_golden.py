@@ -16,13 +16,19 @@ from flax import linen as nn
 
 from ssljax import core
 from ssljax.methods.byol import byol
+from ssljax.methods.deepcluster import deepcluster
+from ssljax.methods.deepcluster_v2 import deepcluster_v2
+from ssljax.methods.metric import metric
 from ssljax.methods.moco import moco
 from ssljax.methods.simclr import simclr
 from ssljax.methods.simsiam import simsiam
+from ssljax.methods.swav import swav
 from ssljax.models import instances
 
 BATCH, PIXELS, D, STEPS, RATE = 4, 6, 3, 5, 0.3
 TAU, MOMENTUM, QUEUE = 0.5, 0.8, 12
+CLUSTERS, EPSILON, MARGIN = 3, 0.2, 0.6
+PROJECTED = ('encoder', 'projector')
 
 
 class Linear(nn.Module):
@@ -72,7 +78,14 @@ def _run(make):
 
 
 def _matrices(params):
-  return {name: part['Dense_0']['kernel'] for name, part in params.items()}
+  """Kernels by part, and the bias of DeepCluster's head."""
+  dense = {name: part.get('Dense_0', part) for name, part in params.items()}
+  found = {name: layer['kernel'] for name, layer in dense.items()}
+  return found | {
+    f'{name} bias': layer['bias']
+    for name, layer in dense.items()
+    if 'bias' in layer
+  }
 
 
 def _unit(x):
@@ -153,6 +166,103 @@ def _moco(params, state, symmetric=False):
   return sum(values) / len(values)
 
 
+def _sinkhorn(scores):
+  matrix = np.exp(scores.real / EPSILON)
+  for _ in range(3):
+    matrix = matrix / matrix.sum(0)
+    matrix = matrix / matrix.sum(1, keepdims=True)
+  return matrix
+
+
+def _swav(params, state):
+  prototypes = _unit(params['prototypes'].T).T
+  rows = [_forward(params, PROJECTED, view) for view in (0, 1)]
+  value = 0
+  for view, other in ((0, 1), (1, 0)):
+    shown = rows[other]
+    if len(state['remembered']) >= 2:  # the queue is full
+      older = [each[other] for each in state['remembered'][-2:]]
+      shown = np.concatenate([shown, *older])
+    codes = _sinkhorn(shown @ prototypes)[:BATCH]
+    logits = rows[view] @ prototypes / TAU
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    value -= np.mean((codes * logs).sum(1)) / 2
+  return value
+
+
+def _deepcluster(params, state):
+  labels = state['assignments']
+  x = _images_of(0).reshape(BATCH, -1) @ params['encoder']
+  logits = x @ params['head'] + params['head bias']
+  values = np.log(np.exp(logits).sum(1)) - logits[np.arange(BATCH), labels]
+  weights = 1 / state['sizes'][labels]
+  return (weights * values).sum() / weights.sum()
+
+
+def _deepcluster_v2(params, state):
+  value = 0
+  for view in (0, 1):
+    rows = _forward(params, PROJECTED, view)
+    for labels, table in zip(
+      state['assignments'], state['centroids'], strict=True
+    ):
+      value += _cross_entropy(rows @ table.T / TAU, labels) / 4
+  return value
+
+
+def _mined(params, unit=True):
+  """(anchor, positive, semi-hard negative) rows of every image."""
+  rows = []
+  for view in (0, 1):
+    x = _images_of(view).reshape(BATCH, -1)
+    x = x @ params['encoder'] @ params['projector']
+    rows.append(_unit(x) if unit else x)
+  a, b = rows
+  for i in range(BATCH):
+    far = ((a[i].real - b.real) ** 2).sum(1)
+    others = [j for j in range(BATCH) if j != i]
+    beyond = [j for j in others if far[j] > far[i]]
+    negative = (
+      min(beyond, key=far.__getitem__)
+      if beyond
+      else max(others, key=far.__getitem__)
+    )
+    yield a[i], b[i], b[negative], b[others]
+
+
+def _positive(x):
+  return x if x.real > 0 else 0 * x
+
+
+def _triplet(params, state):
+  return np.mean(
+    [
+      _positive(((a - p) ** 2).sum() - ((a - n) ** 2).sum() + MARGIN)
+      for a, p, n, _ in _mined(params)
+    ]
+  )
+
+
+def _margin(params, state):
+  return np.mean(
+    [
+      ((a - p) ** 2).sum() / 2
+      + _positive(MARGIN - np.sqrt(((a - n) ** 2).sum())) ** 2 / 2
+      for a, p, n, _ in _mined(params)
+    ]
+  )
+
+
+def _n_pair(params, state):
+  return np.mean(
+    [
+      np.log(1 + np.exp(others @ a - a @ p).sum())
+      + 0.1 * ((a**2).sum() + (p**2).sum())
+      for a, p, _, others in _mined(params, unit=False)
+    ]
+  )
+
+
 def _gradient(loss, params, state):
   """By complex steps, one number at a time."""
   grads = {}
@@ -171,8 +281,15 @@ def _reference(loss, start, *, momentum=None, symmetric=False):
   state = {}
   if 'target' in start.method_state:
     state['target'] = _matrices(start.method_state['target']['params'])
-  if 'queue' in start.method_state:
+  if 'target' in state and 'queue' in start.method_state:
     state |= {'queue': start.method_state['queue']['rows'], 'pointer': 0}
+  # What does not change in an epoch, and the rows of each step that are kept.
+  state |= {
+    name: start.method_state[name]
+    for name in ('assignments', 'sizes', 'centroids')
+    if name in start.method_state
+  }
+  state['remembered'] = []
   for step in range(STEPS):
     _VIEW['images'] = _images(step)
     value = loss(params, state)
@@ -180,10 +297,13 @@ def _reference(loss, start, *, momentum=None, symmetric=False):
     keys = [
       _forward(state['target'], ('encoder', 'projector'), view)
       for view in (1, 0)[: 1 + symmetric]
-      if 'queue' in state
+      if 'target' in state and 'queue' in state
     ]
+    kept = []
+    if 'projector' in params:
+      kept = [_forward(params, PROJECTED, view) for view in (0, 1)]
     params = {name: x - RATE * grads[name] for name, x in params.items()}
-    state = dict(state)
+    state = {**state, 'remembered': [*state['remembered'], kept]}
     if momentum is not None:
       m = momentum(step)
       state['target'] = {
@@ -200,12 +320,74 @@ def _reference(loss, start, *, momentum=None, symmetric=False):
     yield params, state, value
 
 
+def _remembers(found, state):
+  """SwAV's queue and DeepCluster's memory hold the rows of their steps."""
+  steps = state['remembered']
+  if 'filled' in found.get('queue', {}):
+    queue = found['queue']
+    assert queue['filled'] == min(len(steps), 2) * BATCH
+    for view in (0, 1):
+      for place in range(min(len(steps), 2)):
+        # Steps take turns in the two places of the queue.
+        latest = max(n for n in range(len(steps)) if n % 2 == place)
+        np.testing.assert_allclose(
+          queue['rows'][view].reshape(2, BATCH, D)[place],
+          steps[latest][view],
+          atol=1e-6,
+        )
+  if 'memory' in found:
+    np.testing.assert_allclose(found['memory']['rows'], steps[-1][0], atol=1e-6)
+    assert (found['memory']['weights'] == 1).all()
+
+
 def _parts(count):
   return [Linear() for _ in range(count)]
 
 
 _SHARED = {'views': _views, 'instances': instances.identity()}
+_MEMORY = {'clusters': CLUSTERS, 'examples': BATCH}
+
+
+def _one_view(*arguments):
+  return _views(*arguments)[:1]
+
+
+def _metric_of(objective, **options):
+  return lambda: metric(
+    *_parts(2), objective=objective, margin=MARGIN, **options, **_SHARED
+  )
+
+
 TRACES = {
+  'swav': (
+    lambda: swav(
+      *_parts(2),
+      prototypes=CLUSTERS,
+      temperature=TAU,
+      epsilon=EPSILON,
+      queue_steps=2,
+      **_SHARED,
+    ),
+    _swav,
+    {},
+  ),
+  'deepcluster': (
+    lambda: deepcluster(
+      *_parts(1), **_SHARED | {'views': _one_view}, **_MEMORY
+    ),
+    _deepcluster,
+    {},
+  ),
+  'deepcluster_v2': (
+    lambda: deepcluster_v2(
+      *_parts(2), heads=2, temperature=TAU, **_SHARED, **_MEMORY
+    ),
+    _deepcluster_v2,
+    {},
+  ),
+  'metric/triplet': (_metric_of('triplet'), _triplet, {}),
+  'metric/margin': (_metric_of('margin'), _margin, {}),
+  'metric/n_pair': (_metric_of('n_pair', l2=0.1), _n_pair, {}),
   'simclr': (
     lambda: simclr(*_parts(2), temperature=TAU, **_SHARED),
     _info_nce,
@@ -258,9 +440,11 @@ def test_the_trace_is_followed(name):
   for number, (params, state, value) in enumerate(expected):
     found = states[number + 1]
     close(losses[number], value)
-    for part, matrix in params.items():
-      assert found.params[part]['Dense_0']['kernel'].dtype == np.float64
-      close(found.params[part]['Dense_0']['kernel'], matrix, err_msg=part)
+    _remembers(found.method_state, state)
+    for part, matrix in _matrices(found.params).items():
+      # DeepCluster makes its own head, in float32.
+      assert matrix.dtype == np.float64 or 'head' in part
+      close(matrix, params[part], err_msg=part)
     for part, matrix in state.get('target', {}).items():
       target = found.method_state['target']['params'][part]
       close(target['Dense_0']['kernel'], matrix, err_msg=f'target {part}')
