@@ -23,6 +23,7 @@ def linear_probe(
   test: Float[np.ndarray, 'm d'],
   *,
   strengths=STRENGTHS,
+  strength: float | None = None,
 ) -> tuple[Int[np.ndarray, 'm'], float]:
   """The class of each test image, and the strength that was chosen.
 
@@ -31,19 +32,21 @@ def linear_probe(
   as the rarest class has images, and 5 at most: with 5 labels a class a larger
   validation set would be labels that nobody has. Of more than `MANY` labels so
   many are drawn to choose by, and the penalty a label is kept. Of equals the
-  stronger penalty is taken. Test images choose nothing.
+  stronger penalty is taken. Test images choose nothing. With `strength` nothing
+  is chosen.
   """
   scaler = StandardScaler().fit(train)
   train, test = scaler.transform(train), scaler.transform(test)
   chosen = np.arange(len(labels))
   if len(labels) > MANY:
     chosen = np.random.default_rng(0).permutation(chosen)[:MANY]
-  best = _best(_rotated(train[chosen])[0], labels[chosen], strengths)
+  if strength is None:
+    strength = _best(_rotated(train[chosen])[0], labels[chosen], strengths)
   train, basis = _rotated(train)
   if basis is not None:
     test = test @ basis
-  probe = _fit(train, labels, best * len(chosen) / len(labels))
-  return probe.predict(test), best
+  probe = _fit(train, labels, strength * len(chosen) / len(labels))
+  return probe.predict(test), strength
 
 
 def _rotated(train):

@@ -72,10 +72,13 @@ def evaluate(
     'iterations': LIMIT,
   }
   for count in per_class:
-    hits = []
+    # The first draw chooses the penalty for all.
+    hits, strength = [], None
     for draw in range(draws):
       chosen = subsets.per_class(labels, count, seed=seed + draw)
-      guesses, _ = linear_probe(x[chosen], labels[chosen], y)
+      guesses, strength = linear_probe(
+        x[chosen], labels[chosen], y, strength=strength
+      )
       hits.append(float(np.mean(guesses == truth)))
     protocol = common | {'labels': f'{count} a class', 'draws': draws}
     found[f'linear, {count} a class'] = {

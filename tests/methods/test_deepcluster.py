@@ -1,0 +1,205 @@
+"""What is particular to DeepCluster: what an epoch begins with."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from ssljax import core
+from ssljax.methods.deepcluster import deepcluster
+from ssljax.methods.deepcluster_v2 import deepcluster_v2
+from ssljax.models import instances
+
+EXAMPLES, BATCH, D, K = 40, 8, 4, 5
+
+
+class Linear(nn.Module):
+  @nn.compact
+  def __call__(self, x, *, train=False, mask=None):
+    del train, mask
+    return nn.Dense(D, use_bias=False)(x.reshape(len(x), -1)[:, :D])
+
+
+def _views(count):
+  def views(key, images, index, widths=None):
+    del index, widths
+    keys = jax.random.split(key, count)
+    shown = jnp.zeros(len(images))
+    return tuple(
+      (images + 9 * jax.random.normal(each, images.shape), shown)
+      for each in keys
+    )
+
+  return views
+
+
+_SHARED = {
+  'instances': instances.identity(),
+  'clusters': K,
+  'examples': EXAMPLES,
+}
+_ONE = functools.partial(deepcluster, Linear(), views=_views(1), **_SHARED)
+_TWO = functools.partial(
+  deepcluster_v2, Linear(), Linear(), views=_views(2), heads=2, **_SHARED
+)
+IMAGES = np.random.default_rng(0).integers(0, 256, (EXAMPLES, 1, 2, 3))
+IMAGES = IMAGES.astype(np.uint8)
+
+
+def _batch(first=0):
+  index = np.arange(first, first + BATCH, dtype=np.int32)
+  return {'image': IMAGES[index], 'index': index}
+
+
+def _created(method, optimizer):
+  return core.create_state(
+    jax.random.key(0), _batch(), method=method, optimizer=optimizer
+  )
+
+
+def _begun(method, optimizer, state):
+  """(state, how often all features were asked for)."""
+  asked = []
+
+  def features(params, method_state):
+    asked.append(None)
+    return np.asarray(method.encode(params, method_state, IMAGES))
+
+  state = core.begin_epoch(state, features, method=method, optimizer=optimizer)
+  return state, len(asked)
+
+
+def _step(method, optimizer, state, first=0):
+  return core.train_step(
+    state, _batch(first), method=method, optimizer=optimizer
+  )
+
+
+def test_an_epoch_begins_with_new_clusters_and_a_new_head():
+  method, optimizer = _ONE(), optax.adam(0.1)
+  state, _ = _step(method, optimizer, _created(method, optimizer))
+  begun, asked = _begun(method, optimizer, state)
+  assert asked == 1
+  labels = begun.method_state['assignments']
+  assert labels.shape == (EXAMPLES,)
+  assert len(np.unique(labels)) == K
+  np.testing.assert_array_equal(
+    begun.method_state['sizes'], np.bincount(labels, minlength=K)
+  )
+  for part, same in (('encoder', True), ('head', False)):
+    for tree, other in (
+      (begun.params[part], state.params[part]),
+      (begun.opt_state[0].mu[part], state.opt_state[0].mu[part]),
+    ):
+      equal = [
+        bool((a == b).all())
+        for a, b in zip(
+          jax.tree.leaves(tree), jax.tree.leaves(other), strict=True
+        )
+      ]
+      assert all(equal) if same else not all(equal)
+  # The head's moments start anew, the count of steps goes on.
+  assert all(
+    (leaf == 0).all() for leaf in jax.tree.leaves(begun.opt_state[0].mu['head'])
+  )
+  chex_like = jax.tree.map(lambda x: (x.shape, x.dtype), begun)
+  assert chex_like == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
+def test_the_key_of_an_epoch_is_of_its_first_step():
+  method, optimizer = _ONE(), optax.sgd(0.1)
+  state = _created(method, optimizer)
+  one, again = (_begun(method, optimizer, state)[0] for _ in range(2))
+  np.testing.assert_array_equal(
+    one.method_state['assignments'], again.method_state['assignments']
+  )
+  later, _ = _begun(method, optimizer, state._replace(step=state.step + 7))
+  assert (
+    one.params['head']['Dense_0']['kernel']
+    != later.params['head']['Dense_0']['kernel']
+  ).any()
+
+
+def test_labels_are_looked_up_by_index():
+  method, optimizer = _ONE(), optax.sgd(0.0)
+  state, _ = _begun(method, optimizer, _created(method, optimizer))
+  labels = np.asarray(state.method_state['assignments'])
+  # A head that names cluster 2 whatever it sees is right where that is so.
+  head = {'kernel': jnp.zeros((D, K)), 'bias': jnp.zeros(K).at[2].set(9.0)}
+  state = state._replace(params={**state.params, 'head': {'Dense_0': head}})
+  for first in (0, 16, 32):
+    _, metrics = _step(method, optimizer, state, first)
+    own = labels[first : first + BATCH]
+    weights = 1 / np.bincount(labels, minlength=K)[own]
+    np.testing.assert_allclose(
+      metrics['accuracy'],
+      (weights * (own == 2)).sum() / weights.sum(),
+      atol=1e-6,
+    )
+
+
+def test_the_memory_is_filled_once_and_then_remembers():
+  method, optimizer = _TWO(), optax.sgd(0.1)
+  state = _created(method, optimizer)
+  state, asked = _begun(method, optimizer, state)
+  assert asked == 1
+  memory = state.method_state['memory']
+  assert (memory['weights'] == 1).all()
+  rows = np.linalg.norm(memory['rows'], axis=1)
+  np.testing.assert_allclose(rows, 1, atol=1e-5)
+  # Both clusterings are there, by their own centroids, and differ.
+  tables = state.method_state['centroids']
+  for labels, table in zip(
+    state.method_state['assignments'], tables, strict=True
+  ):
+    np.testing.assert_array_equal(labels, (memory['rows'] @ table.T).argmax(1))
+  assert (tables[0] != tables[1]).any()
+  after, _ = _step(method, optimizer, state, first=16)
+  changed = (after.method_state['memory']['rows'] != memory['rows']).any(1)
+  np.testing.assert_array_equal(np.flatnonzero(changed), np.arange(16, 24))
+  # What it remembers is clustered, and nothing is computed anew.
+  begun, asked = _begun(method, optimizer, after)
+  assert asked == 0
+  np.testing.assert_array_equal(
+    begun.method_state['memory']['rows'], after.method_state['memory']['rows']
+  )
+  assert not (begun.method_state['centroids'] == tables).all()
+
+
+def test_no_gradient_and_no_optimizer_moves_the_centroids():
+  method, optimizer = _TWO(), optax.sgd(1.0)
+  state = _created(method, optimizer)
+  after, _ = _step(method, optimizer, state)
+  np.testing.assert_array_equal(
+    after.method_state['centroids'], state.method_state['centroids']
+  )
+  assert set(after.params) == {'encoder', 'projector'}
+
+
+def test_what_a_view_does_not_show_is_not_remembered():
+  def views(key, images, index, widths=None):
+    hidden = jnp.where(jnp.arange(len(images)) < 3, -1.0, 0.0)
+    return ((images * 0.5, hidden), (images * 0.7, hidden))
+
+  method = deepcluster_v2(Linear(), Linear(), views=views, heads=1, **_SHARED)
+  optimizer = optax.sgd(0.1)
+  state, _ = _begun(method, optimizer, _created(method, optimizer))
+  after, _ = _step(method, optimizer, state)
+  changed = (
+    after.method_state['memory']['rows'] != state.method_state['memory']['rows']
+  ).any(1)
+  np.testing.assert_array_equal(np.flatnonzero(changed), np.arange(3, BATCH))
+
+
+@pytest.mark.parametrize('make', [_ONE, _TWO])
+def test_one_cluster_is_seen_in_the_log(make):
+  """Nothing is learned, at a loss of 0: only this figure shows it."""
+  method, optimizer = make(clusters=1), optax.sgd(0.1)
+  state, _ = _begun(method, optimizer, _created(method, optimizer))
+  _, metrics = _step(method, optimizer, state)
+  np.testing.assert_allclose(metrics['clusters'], 1, atol=1e-6)
+  np.testing.assert_allclose(metrics['loss'], 0, atol=1e-6)
