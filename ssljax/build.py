@@ -148,9 +148,11 @@ def method(
   network = encoder(config, options.pop('encoder', None), **shared)
   parts = {'encoder': network, 'head': head(config)}
   for part in ('projector', 'predictor'):
-    chosen = config[part].to_dict() | options.pop(part, {})
-    if 'width' in config.projector and part == 'predictor':
-      chosen.setdefault('width', config.projector.width)
+    chosen = options.pop(part, {})
+    if 'name' not in chosen:  # which replaces all options
+      chosen = config[part].to_dict() | chosen
+      if 'width' in config.projector and part == 'predictor':
+        chosen.setdefault('width', config.projector.width)
     parts[part] = module(HEADS, chosen, part, **shared)
   parts |= {
     'freeze': tuple(stage.freeze),

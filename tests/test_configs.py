@@ -24,6 +24,9 @@ SCALES = {
   'compare_ocr': ('smoke', 'laptop'),
   'moco_ocr': ('smoke', 'laptop', 'article'),
   'byol_ocr': ('smoke', 'laptop', 'article'),
+  'swav_ocr': ('smoke', 'laptop', 'article'),
+  'deepcluster_ocr': ('smoke', 'laptop', 'article'),
+  'metric_ocr': ('smoke', 'laptop', 'article'),
   'text_methods': ('smoke', 'laptop'),
 }
 EVERY = [(name, scale) for name, scales in SCALES.items() for scale in scales]
@@ -144,7 +147,7 @@ def test_smoke_is_small(name):
   assert config.data.charset == 'digits'
 
 
-def test_laptop_is_what_the_issue_asks_for():
+def test_laptop_is_what_the_readme_says():
   config = _config('simclr_ocr', 'laptop')
   assert config.data.charset == 'digits'
   assert config.data.counts.test >= 2000

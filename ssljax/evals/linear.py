@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 # Inverse strengths of the L2 penalty, the strongest first.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FOLDS = 5
-MANY = 1000  # labels that are enough to choose by
-LIMIT = 100  # iterations of a fit
+MANY = 500  # labels that are enough to choose by
+LIMIT = 50  # iterations of a fit
 
 
 def linear_probe(

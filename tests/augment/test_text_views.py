@@ -152,6 +152,35 @@ def _peak(profile):
   return (weights * (np.arange(len(profile)) + 0.5)).sum() / weights.sum()
 
 
+def test_small_views_are_windows_of_the_line():
+  """As high, half as wide, anywhere; the columns say where."""
+  images = np.repeat(_images(1), 32, axis=0)
+  options = {'small': 2, 'small_share': 0.5, **PLAIN, **STILL}
+  large, _, *small = _views(0, images, **options)
+  assert len(small) == 2
+  for view, columns in small:
+    assert view.shape == (32, HEIGHT, WIDTH // 2, 3)
+    assert columns.shape == (32, WIDTH // 2 // STRIDE)
+    assert (columns >= 0).all()
+    np.testing.assert_allclose(np.diff(columns, axis=1), STRIDE, atol=1e-4)
+  starts = np.concatenate([columns[:, 0] for _, columns in small])
+  # From one end of the line to the other.
+  assert starts.min() < WIDTH / 8
+  assert starts.max() > WIDTH * 3 / 8
+  assert len(np.unique(starts)) > 60
+  # The large ones are as they would be alone.
+  alone = _views(0, images, **{**options, 'small': 0})
+  np.testing.assert_array_equal(large[0], alone[0][0])
+  plain_image = plain(images)[0]
+  for view, columns in small:
+    for picture, row in zip(view, columns, strict=True):
+      left = round(float(row[0] - STRIDE / 2))
+      window = plain_image[:, left : left + WIDTH // 2]
+      # Less than a pixel off, so alike but for interpolation.
+      kept = np.corrcoef(np.ravel(picture), np.ravel(window))[0, 1]
+      assert kept > 0.4
+
+
 def test_a_line_is_found_where_the_columns_say():
   sources = np.arange(14, 84, 10)
   images = np.zeros((len(sources), HEIGHT, WIDTH, 3), np.uint8)

@@ -194,3 +194,30 @@ def test_gradients_are_finite_where_all_is_padding(pool):
   )
   assert np.isfinite(grads).all()
   assert (weights == 0).all()
+
+
+@pytest.mark.parametrize(
+  ('kind', 'size'), [('frames', 3), ('frames', 5), ('windows', 4)]
+)
+def test_a_window_of_the_line_gives_the_rows_of_the_line(kind, size):
+  """By source coordinate; what it does not show has no weight."""
+  time, first, shown = 24, 7, 12
+  features, columns = _features(2, time), _aligned(2, time)
+  whole, weights = _pool(kind, size, stride=STRIDE)(features, columns)
+  part = slice(first, first + shown)
+  rows, found = _pool(kind, size, stride=STRIDE, time=time)(
+    features[:, part], columns[:, part]
+  )
+  assert rows.shape == whole.shape
+  assert weights.all()
+  assert 0 < found.sum() < len(found)
+  # Rows of which the window shows every frame are those of the line.
+  length = size if kind == 'frames' else time / size
+  count = len(rows) // 2
+  begin = 0 if kind == 'windows' else -((count * size - time) // 2)
+  starts = begin + length * np.arange(count)
+  inside = (starts >= first) & (starts + length <= first + shown)
+  inside = np.tile(inside, 2)
+  assert inside.any()
+  assert (found[inside] == 1).all()
+  np.testing.assert_allclose(rows[inside], whole[inside], atol=1e-5)

@@ -1,0 +1,103 @@
+"""Every recipe on images: it can be read, and it names what exists."""
+
+import importlib
+import json
+import pathlib
+
+import pytest
+
+from ssljax import build, main, results
+from ssljax.augment.policies import POLICIES
+
+ROOT = pathlib.Path(__file__).parent.parent
+NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*image*.py'))
+PRETRAINED = [
+  name for name in NAMES if name not in ('image_methods', 'supervised_images')
+]
+ARGUMENTS = ('', 'smoke', 'dataset=digits', 'dataset=cifar10', 'data=DIR')
+EVERY = [(name, arg) for name in NAMES for arg in ARGUMENTS]
+VARIANTS = [
+  ('moco_images', 'version=1'),
+  ('deepcluster_images', 'version=1'),
+  ('metric_images', 'objective=margin'),
+  ('metric_images', 'objective=n_pair,labelled=True'),
+  ('supervised_images', 'share=0.1'),
+  ('image_methods', 'seeds=2'),
+]
+
+
+def _module(name):
+  return importlib.import_module(f'configs.{name}')
+
+
+def _config(name, arg=None):
+  return _module(name).get_config(arg)
+
+
+def test_there_are_recipes():
+  assert {'simclr_images', 'swav_images', 'image_methods'} <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_docstring_says_how_to_run_it(name):
+  command = f'python -m ssljax.main --config=configs/{name}.py'
+  assert command in _module(name).__doc__
+  with pytest.raises(ValueError, match=r"Found 'labtop'.*mean 'laptop'\?"):
+    _config(name, 'labtop')
+
+
+@pytest.mark.parametrize(('name', 'arg'), EVERY + VARIANTS)
+def test_every_stage_can_be_made(name, arg):
+  config = _config(name, arg)
+  json.dumps(config.to_dict(), allow_nan=False)  # goes to config.json
+  main.check_recipe(config)
+  described = {key for key in config if hasattr(config[key], 'method')}
+  assert described == set(config.recipe)
+  names = [row for row, _ in config.rows]
+  assert len(set(names)) == len(names)
+  assert set(config.baselines) <= set(names)
+  assert {stage for _, row in config.rows for stage in row} <= described
+  assert config.product in config.recipe
+  for place, stage in enumerate(config.recipe):
+    options = config[stage]
+    assert options.views.get('policy', 'cifar') in POLICIES
+    assert set(options.take.values()) <= set(config.recipe[:place])
+    build.optimizer(config, options, steps=100)
+    small = options.views.get('small_size', 0)
+    assert 0 <= small < config.data.size
+
+
+@pytest.mark.parametrize('name', PRETRAINED)
+def test_imagenet_is_the_papers_network(name):
+  config = _config(name, 'dataset=imagenet2012')
+  main.check_recipe(config)
+  assert tuple(config.encoder.blocks) == (3, 4, 6, 3)
+  assert config.encoder.bottleneck and config.encoder.dtype == 'bfloat16'
+  assert config.data.size == 224
+
+
+def test_all_methods_are_compared_and_alike():
+  config = _config('image_methods')
+  methods = {config[stage].method.name for stage in config.recipe}
+  with_ocr = {path.stem for path in (ROOT / 'ssljax/methods').glob('[a-z]*.py')}
+  assert methods == with_ocr - {'recognize'}
+  trained = [
+    config[stage]
+    for stage in config.recipe
+    if config[stage].method.name not in results.LABELLED
+  ]
+  for key in ('batch_size', 'steps', 'data'):
+    assert len({str(stage[key]) for stage in trained}) == 1, key
+
+
+def test_swav_on_cifar_is_lightlys():
+  config = _config('swav_images', 'dataset=cifar10')
+  assert config.pretrain.method.prototypes == 512
+  assert 'small' not in config.pretrain.views  # two crops
+  optimizer = config.pretrain.optimizer
+  assert optimizer.name == 'adam'
+  assert optimizer.learning_rate == pytest.approx(1e-3 * 512 / 128)
+  assert optimizer.weight_decay == 1e-6
+  assert (config.pretrain.batch_size, config.pretrain.epochs) == (512, 200)
+  assert tuple(config.encoder.blocks) == (2, 2, 2, 2)
+  assert config.encoder.stem == 'cifar'
