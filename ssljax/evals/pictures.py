@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from ssljax.errors import check_known
 
@@ -41,12 +42,15 @@ def embed(
   features, labels = features[chosen], labels[chosen]
   count = min(2 if method == 'pca' else 50, *features.shape)
   pca = PCA(count, random_state=seed)
-  points = pca.fit_transform(features)
+  with threadpool_limits(1):  # as in `linear`
+    points = pca.fit_transform(features)
   title = f'PCA: {pca.explained_variance_ratio_[:2].sum():.0%} of the variance'
   if method == 'tsne':
     perplexity = min(30, (len(points) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, init='pca', random_state=seed)
-    points, title = tsne.fit_transform(points), f't-SNE, {perplexity:.0f} near'
+    with threadpool_limits(1):
+      points = tsne.fit_transform(points)
+    title = f't-SNE, {perplexity:.0f} near'
   _draw(points, labels, names, path, f'{title}; {len(points)} images')
 
 

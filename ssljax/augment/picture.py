@@ -1,0 +1,70 @@
+"""Draws views of every policy: python -m ssljax.augment.picture FILE.png
+
+A row a policy: two photographs of scikit-learn's, three pairs of views of each,
+and two of the small views that multi-crop adds.
+"""
+
+import sys
+
+import jax
+import numpy as np
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_sample_images
+
+from ssljax.augment.policies import POLICIES, policy_views
+
+SIDE, SMALL, PAIRS, GAP, CAPTION = 96, 48, 3, 6, 84
+
+
+def photographs() -> np.ndarray:
+  """The middle squares of two photographs, uint8 (2, 256, 256, 3)."""
+  squares = []
+  for pixels in load_sample_images().images:
+    height, width, _ = pixels.shape
+    left = (width - height) // 2
+    image = Image.fromarray(pixels).crop((left, 0, left + height, height))
+    squares.append(np.asarray(image.resize((256, 256))))
+  return np.stack(squares)
+
+
+def row(policy: str, images: np.ndarray) -> np.ndarray:
+  """Views of one policy: uint8 (SIDE, width, 3)."""
+  views = policy_views(policy, size=SIDE, small=1, small_size=SMALL)
+  parts = []
+  for image in images:
+    copies = np.repeat(image[None], PAIRS, axis=0)
+    made = jax.jit(views)(jax.random.key(0), copies, np.arange(PAIRS))
+    shown = [np.asarray(Image.fromarray(image).resize((SIDE, SIDE)))]
+    for pair in range(PAIRS):
+      for view, _ in made[:2]:
+        shown.append(_pixels(view[pair]))
+    canvas = np.full((SIDE, SMALL, 3), 255, np.uint8)
+    for place, pair in enumerate(range(2)):
+      part = slice(place * SMALL, (place + 1) * SMALL)
+      canvas[part] = _pixels(made[2][0][pair])
+    parts += [*shown, canvas]
+  gap = np.full((SIDE, GAP, 3), 255, np.uint8)
+  return np.concatenate([x for part in parts for x in (part, gap)], axis=1)
+
+
+def _pixels(view) -> np.ndarray:
+  return np.rint(127.5 * (np.asarray(view) + 1)).astype(np.uint8)
+
+
+def sheet() -> Image.Image:
+  images = photographs()
+  rows = [row(policy, images) for policy in POLICIES]
+  height, width, _ = rows[0].shape
+  canvas = Image.new(
+    'RGB', (CAPTION + width, len(rows) * (height + GAP)), 'white'
+  )
+  for place, (policy, pixels) in enumerate(zip(POLICIES, rows, strict=True)):
+    top = place * (height + GAP)
+    canvas.paste(Image.fromarray(pixels), (CAPTION, top))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((4, top + height // 2), policy, fill='black')
+  return canvas
+
+
+if __name__ == '__main__':
+  sheet().save(sys.argv[1])
