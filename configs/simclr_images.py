@@ -139,7 +139,7 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
     if part in chosen:
       objective[part] = chosen[part]
   if kind == 'small':
-    size = {'batch_size': 64, 'steps': 20 if scale == 'smoke' else 800}
+    size = {'batch_size': 64, 'steps': 20 if scale == 'smoke' else 400}
     policy, optimizer = 'characters', ADAMW
   elif kind == 'cifar':
     size = {'batch_size': 512, 'epochs': 200}
@@ -151,7 +151,7 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
     }
     policy, optimizer = chosen['policy'], chosen['optimizer']
   if dataset == 'digits' and scale != 'smoke':
-    size = {'batch_size': 128, 'steps': 800}
+    size = {'batch_size': 128, 'steps': 400}
   return common.stage(
     objective,
     optimizer=optimizer | chosen.get('changes', {}),

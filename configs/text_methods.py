@@ -35,7 +35,7 @@ METHODS = {
   title: functools.partial(metric_ocr.stages, objective=objective)
   for objective, title in TITLES.items()
 }
-PRETRAINING = 400  # steps at `laptop`, so that there is time for all of them
+PRETRAINING = 300  # steps at `laptop`, so that there is time for all of them
 SUPERVISED = 'supervised, same labelled steps'
 
 
