@@ -46,6 +46,14 @@ SIGNS = (
     'std', 0.05, 0.1, 'the features of all images are the same', _NO_ASYMMETRY
   ),
   Sign(
+    # Behind BatchNorm the features may keep their spread for long after.
+    'projection_std',
+    0.1,
+    0.1,
+    'the projections of all images are the same',
+    _NO_ASYMMETRY + ', or no BatchNorm in projector and predictor',
+  ),
+  Sign(
     'effective_rank',
     1.3,
     0.05,
@@ -105,7 +113,8 @@ class Monitor:
       first, before = self._since.setdefault(sign.figure, (step, value))
       if step - first < PATIENCE:
         continue
-      if value > before * (1 + sign.gain):
+      # A loss above chance is below 0 here.
+      if value > before + sign.gain * abs(before):
         self._since[sign.figure] = (step, value)  # rising: wait once more
         continue
       if sign.figure not in self.raised:

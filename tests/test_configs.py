@@ -28,6 +28,7 @@ SCALES = {
   'deepcluster_ocr': ('smoke', 'laptop', 'article'),
   'metric_ocr': ('smoke', 'laptop', 'article'),
   'text_methods': ('smoke', 'laptop'),
+  'text_fractions': ('smoke', 'laptop'),
 }
 EVERY = [(name, scale) for name, scales in SCALES.items() for scale in scales]
 

@@ -1,7 +1,7 @@
 """Draws views of every policy: python -m ssljax.augment.picture FILE.png
 
-A row a policy: two photographs of scikit-learn's, three pairs of views of each,
-and two of the small views that multi-crop adds.
+A row a policy: two photographs of scikit-learn's, and three pairs of views of
+each.
 """
 
 import sys
@@ -13,7 +13,7 @@ from sklearn.datasets import load_sample_images
 
 from ssljax.augment.policies import POLICIES, policy_views
 
-SIDE, SMALL, PAIRS, GAP, CAPTION = 96, 48, 3, 6, 84
+SIDE, PAIRS, GAP, CAPTION = 64, 3, 4, 72
 
 
 def photographs() -> np.ndarray:
@@ -29,20 +29,12 @@ def photographs() -> np.ndarray:
 
 def row(policy: str, images: np.ndarray) -> np.ndarray:
   """Views of one policy: uint8 (SIDE, width, 3)."""
-  views = policy_views(policy, size=SIDE, small=1, small_size=SMALL)
+  views = jax.jit(policy_views(policy, size=SIDE))
   parts = []
   for image in images:
-    copies = np.repeat(image[None], PAIRS, axis=0)
-    made = jax.jit(views)(jax.random.key(0), copies, np.arange(PAIRS))
-    shown = [np.asarray(Image.fromarray(image).resize((SIDE, SIDE)))]
-    for pair in range(PAIRS):
-      for view, _ in made[:2]:
-        shown.append(_pixels(view[pair]))
-    canvas = np.full((SIDE, SMALL, 3), 255, np.uint8)
-    for place, pair in enumerate(range(2)):
-      part = slice(place * SMALL, (place + 1) * SMALL)
-      canvas[part] = _pixels(made[2][0][pair])
-    parts += [*shown, canvas]
+    made = views(jax.random.key(0), np.stack([image] * PAIRS), np.arange(PAIRS))
+    parts.append(np.asarray(Image.fromarray(image).resize((SIDE, SIDE))))
+    parts += [_pixels(view[pair]) for pair in range(PAIRS) for view, _ in made]
   gap = np.full((SIDE, GAP, 3), 255, np.uint8)
   return np.concatenate([x for part in parts for x in (part, gap)], axis=1)
 

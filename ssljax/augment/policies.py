@@ -31,7 +31,8 @@ _MOCO_V2 = Policy(
 )
 _BYOL = _SIMCLR._replace(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 _CHARACTERS = Policy(
-  # No mirror and no small crop: either may make another character.
+  # No mirror and no small crop: either may make another character. Much grain,
+  # blur or inversion leave a small network at chance for hundreds of steps.
   area=(0.5, 1.0),
   aspect=(3 / 4, 4 / 3),
   displacement=2.0,
@@ -42,11 +43,10 @@ _CHARACTERS = Policy(
   hue=0.2,
   channels=0.5,
   grayscale=0.2,
-  inversion=0.3,
-  blur=0.5,
-  sigma=(1.0, 8.0),
-  noise=0.1,
-  noisy=0.5,
+  blur=0.2,
+  sigma=(1.0, 4.0),
+  noise=0.03,
+  noisy=0.3,
 )
 POLICIES = {
   'simclr': (_SIMCLR, _SIMCLR),

@@ -198,4 +198,10 @@ def swav(
     statistics = method_state['batch_stats']
     return networks.features(encoder, params, statistics, plain(images))
 
-  return Method(init=init, loss=loss, encode=encode)
+  def predict(params, method_state, images):
+    outputs, _ = networks.apply(
+      parts, params, method_state['batch_stats'], plain(images), train=False
+    )
+    return scores_of(params, unit(outputs['projector']))
+
+  return Method(init=init, loss=loss, encode=encode, predict=predict)
