@@ -120,6 +120,15 @@ def check_splits(config, dataset) -> None:
     for split in config[name].data.split.split('+'):
       if split not in dataset.splits:
         dataset.open(split)  # which says what is missing
+    if build.reads_text(config) or config.data.classes:
+      continue
+    if config[name].method.name in results.LABELLED and config[name].steps != 0:
+      raise UserError(
+        f'Found no classes in {config.data.directory}; expected some, as stage '
+        f'{name!r} learns from them. Put the images of each class into a '
+        "folder of its name, or pretrain alone: --config.recipe=\"('pretrain',"
+        ')".'
+      )
 
 
 def default_workdir(config) -> pathlib.Path:

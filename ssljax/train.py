@@ -57,6 +57,8 @@ def run_stage(
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
       state = create(key, stage.example, **taken(Place(config, workdir, name)))
+      if not stage.steps:  # an evaluation, whose parts others may take
+        checkpoints.save(0, state)
     start = int(state.step)
     with Log(directory, name=name, total=stage.steps, start=start) as log:
       monitor = watch(config, stage, directory)

@@ -38,7 +38,8 @@ def byol(
     views: `(key, images, index, widths)` to two pairs of (images, columns).
     instances: `(rows, columns) -> rows, weights`, applied last, to what the
       loss compares.
-    momentum: of the target at the first step; 0 makes it the online network.
+    momentum: of the target at the first step; 0, and no `steps`, makes it the
+      online network.
     steps: optimizer steps of the stage, over which the momentum grows to 1
       along a cosine (section 3.1); None keeps it constant.
     predict: False leaves the predictor out, which collapses.
