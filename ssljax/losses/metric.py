@@ -74,7 +74,7 @@ def triplet(
 ) -> Float[Array, '']:
   """max(0, d(anchor, positive)² - d(anchor, negative)² + margin).
 
-  FaceNet (arXiv 1503.03832) eq. 2, on distances squared as there. Scale: the
+  FaceNet (arXiv 1503.03832), section 3.1, on squared distances. Scale: the
   mean over triplets, where the paper sums. The paper's embeddings are unit
   vectors; these are used as given. A collapse to one point gives the margin.
 

@@ -56,9 +56,9 @@ def _batch(first=0):
 
 
 def _created(method, optimizer):
-  return core.create_state(
-    jax.random.key(0), _batch(), method=method, optimizer=optimizer
-  )
+  parts = {'method': method, 'optimizer': optimizer}
+  create = jax.jit(functools.partial(core.create_state, **parts))
+  return create(jax.random.key(0), _batch())
 
 
 def _begun(method, optimizer, state):
@@ -74,9 +74,9 @@ def _begun(method, optimizer, state):
 
 
 def _step(method, optimizer, state, first=0):
-  return core.train_step(
-    state, _batch(first), method=method, optimizer=optimizer
-  )
+  parts = {'method': method, 'optimizer': optimizer}
+  step = jax.jit(functools.partial(core.train_step, **parts))
+  return step(state, _batch(first))
 
 
 def test_an_epoch_begins_with_new_clusters_and_a_new_head():

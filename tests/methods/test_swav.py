@@ -1,5 +1,7 @@
 """What is particular to SwAV: its queue, its prototypes, its small views."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,14 +59,10 @@ def _batch(step=0):
 def _losses(method, steps=5, optimizer=None):
   """Losses and states of some steps."""
   optimizer = optimizer or optax.sgd(0.0)
-  state = core.create_state(
-    jax.random.key(0), _batch(), method=method, optimizer=optimizer
-  )
-  step = jax.jit(
-    lambda state, batch: core.train_step(
-      state, batch, method=method, optimizer=optimizer
-    )
-  )
+  parts = {'method': method, 'optimizer': optimizer}
+  create = jax.jit(functools.partial(core.create_state, **parts))
+  state = create(jax.random.key(0), _batch())
+  step = jax.jit(functools.partial(core.train_step, **parts))
   found, states = [], [state]
   for number in range(steps):
     state, metrics = step(state, _batch(number))
