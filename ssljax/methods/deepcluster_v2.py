@@ -118,18 +118,14 @@ def deepcluster_v2(
   def loss(params, method_state, batch, key, step):
     del step
     shown = views(key, batch['image'], batch['index'], batch.get('width'))
-    features, projections, statistics = networks.encode_sizes(
+    features, rows, weights, statistics = networks.encode_sizes(
       encoder,
       {'projector': projector},
       params,
       method_state['batch_stats'],
       shown,
+      instances,
     )
-    pairs = [
-      instances(projection, columns)
-      for projection, (_, columns) in zip(projections, shown, strict=True)
-    ]
-    rows, weights = (jnp.stack(x) for x in zip(*pairs, strict=True))
     rows = losses.normalize(rows)
     each = rows.shape[1] // len(batch['index'])
     places = (batch['index'][:, None] * each + jnp.arange(each)).reshape(-1)

@@ -114,26 +114,12 @@ def metric(
 
   def loss(params, method_state, batch, key, step):
     del step
-    first, second = views(
-      key, batch['image'], batch['index'], batch.get('width')
+    shown = views(key, batch['image'], batch['index'], batch.get('width'))
+    a, b, weights, features, statistics = networks.pair(
+      parts, params, method_state['batch_stats'], shown, instances
     )
-    images, columns = jax.tree.map(
-      lambda a, b: jnp.concatenate((a, b)), first, second
-    )
-    outputs, statistics = networks.apply(
-      parts,
-      params,
-      method_state['batch_stats'],
-      images,
-      train=True,
-      mask=columns >= 0,
-    )
-    rows, weights = instances(outputs['projector'], columns)
     if objective != 'n_pair':
-      rows = losses.normalize(rows)
-    a, b = jnp.split(rows, 2)
-    # A row counts where both views show it.
-    weights = jnp.prod(jnp.stack(jnp.split(weights, 2)), axis=0)
+      a, b = losses.normalize(a), losses.normalize(b)
     # Padding may hold anything, and must not be mined.
     a, b = (jnp.where(weights[:, None] > 0, x, 0) for x in (a, b))
     same, other = belongs(batch, len(a), weights)
@@ -144,7 +130,7 @@ def metric(
       'retrieval': accuracy,
       'retrieval_chance': retrieval_chance,
       'loss_at_chance': jnp.asarray(chance),
-      **losses.feature_spread(jax.lax.stop_gradient(outputs['encoder'])),
+      **losses.feature_spread(jax.lax.stop_gradient(features)),
     }
     return value, ({'batch_stats': statistics}, metrics)
 

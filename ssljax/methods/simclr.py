@@ -49,24 +49,10 @@ def simclr(
 
   def loss(params, method_state, batch, key, step):
     del step
-    first, second = views(
-      key, batch['image'], batch['index'], batch.get('width')
+    shown = views(key, batch['image'], batch['index'], batch.get('width'))
+    a, b, weights, features, statistics = networks.pair(
+      parts, params, method_state['batch_stats'], shown, instances
     )
-    images, columns = jax.tree.map(
-      lambda a, b: jnp.concatenate((a, b)), first, second
-    )
-    outputs, statistics = networks.apply(
-      parts,
-      params,
-      method_state['batch_stats'],
-      images,
-      train=True,
-      mask=columns >= 0,
-    )
-    rows, weights = instances(outputs['projector'], columns)
-    a, b = jnp.split(rows, 2)
-    # A row counts where both views show it.
-    weights = jnp.prod(jnp.stack(jnp.split(weights, 2)), axis=0)
     options = {'weights': weights, 'axis_name': axis_name}
     if negatives == 'image':
       options['groups'] = jnp.repeat(
@@ -84,7 +70,7 @@ def simclr(
       'retrieval': accuracy,
       'retrieval_chance': chance,
       'loss_at_chance': jnp.log(candidates),
-      **losses.feature_spread(jax.lax.stop_gradient(outputs['encoder'])),
+      **losses.feature_spread(jax.lax.stop_gradient(features)),
     }
     return value, ({'batch_stats': statistics}, metrics)
 

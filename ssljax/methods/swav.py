@@ -95,14 +95,9 @@ def swav(
   def project(key, params, statistics, batch):
     """Features, unit rows and their weights of each view; new statistics."""
     shown = views(key, batch['image'], batch['index'], batch.get('width'))
-    features, projections, statistics = networks.encode_sizes(
-      encoder, {'projector': projector}, params, statistics, shown
+    features, rows, weights, statistics = networks.encode_sizes(
+      encoder, {'projector': projector}, params, statistics, shown, instances
     )
-    pairs = [
-      instances(projection, columns)
-      for projection, (_, columns) in zip(projections, shown, strict=True)
-    ]
-    rows, weights = (jnp.stack(each) for each in zip(*pairs, strict=True))
     return features, unit(rows), weights, statistics
 
   def scores_of(params, rows):

@@ -91,14 +91,41 @@ def encode_each(
   return features, statistics
 
 
+def pair(
+  parts: Parts, params, statistics, views, instances
+) -> tuple[Array, Array, Array, Array, dict]:
+  """Rows of two views that go through encoder and projector as one batch.
+
+  Args:
+    parts: the encoder and the projector.
+    params: of all parts.
+    statistics: of all parts.
+    views: two pairs of (images, columns), of one size.
+    instances: `(projections, columns) -> rows, weights`.
+
+  Returns:
+    The rows of either view, their common weights (a row counts where both views
+    show it), the features of both, and the new statistics.
+  """
+  images, columns = (jnp.concatenate(each) for each in zip(*views, strict=True))
+  outputs, statistics = apply(
+    parts, params, statistics, images, train=True, mask=columns >= 0
+  )
+  rows, weights = instances(outputs['projector'], columns)
+  a, b = jnp.split(rows, 2)
+  weights = jnp.prod(jnp.stack(jnp.split(weights, 2)), axis=0)
+  return a, b, weights, outputs['encoder'], statistics
+
+
 def encode_sizes(
   encoder: nn.Module,
   heads: Parts,
   params,
   statistics,
   views: Sequence[tuple[Array, Array]],
-) -> tuple[list[Array], list[Array], dict]:
-  """Features and projections of views of several sizes, in train mode.
+  instances,
+) -> tuple[list[Array], Array, Array, dict]:
+  """Features and rows of views of several sizes, in train mode.
 
   One call of the encoder a size, and the rows of all views as one batch of the
   heads, as in SwAV's code.
@@ -109,10 +136,11 @@ def encode_sizes(
     params: of all parts.
     statistics: of all parts.
     views: (images, columns) each.
+    instances: `(projections, columns) -> rows, weights`, as many of each view.
 
   Returns:
-    Of each view `(batch, *time, d)` features and `(batch, *time, p)`
-    projections; and the new statistics.
+    Of each view `(batch, *time, d)` features; of all `(views, rows, p)` rows
+    and `(views, rows)` weights; and the new statistics.
   """
   sizes, found = {}, {}
   for number, (images, _) in enumerate(views):
@@ -141,7 +169,12 @@ def encode_sizes(
     part.reshape(*each.shape[:-1], -1)
     for part, each in zip(jnp.split(last, cuts), features, strict=True)
   ]
-  return features, projections, statistics
+  pairs = [
+    instances(projection, columns)
+    for projection, (_, columns) in zip(projections, views, strict=True)
+  ]
+  rows, weights = (jnp.stack(each) for each in zip(*pairs, strict=True))
+  return features, rows, weights, statistics
 
 
 def features(encoder: nn.Module, params, statistics, images) -> Array:
