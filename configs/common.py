@@ -60,6 +60,7 @@ def stage(
   per_class=None,
   share=None,
   layouts=(),
+  clean='',
   views=None,
   take=None,
   freeze=(),
@@ -81,6 +82,8 @@ def stage(
     per_class: only so many images of each class, drawn by the stage's seed.
     share: only this share of each class, drawn in the same way.
     layouts: only examples of these layouts.
+    clean: 'own' gives each example the plain print behind it, 'other' that of
+      another one; of rendered data.
     views: options of `ssljax.augment.text.text_views`.
     take: part -> where to take it from: an earlier stage, another run's folder
       (its first stage is meant) or a stage's folder in it.
@@ -105,6 +108,7 @@ def stage(
         'per_class': placeholder(int),
         'share': placeholder(float),
         'layouts': tuple(layouts),
+        'clean': clean,
       },
       'views': views or {},
       'take': take or {},

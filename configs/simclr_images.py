@@ -152,10 +152,15 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
     policy, optimizer = chosen['policy'], chosen['optimizer']
   if dataset == 'digits' and scale != 'smoke':
     size = {'batch_size': 128, 'steps': 400}
+  views = chosen.get('views', {})  # None for a task that takes images as is
+  views = {} if views is None else {'policy': policy} | views
+  if kind == 'small':
+    size['batch_size'] = chosen.get('batch_size', size['batch_size'])
   return common.stage(
     objective,
     optimizer=optimizer | chosen.get('changes', {}),
-    views={'policy': policy} | chosen.get('views', {}),
+    views=views,
+    clean=chosen.get('clean', ''),
     probe=True,
     **size,
   )

@@ -17,7 +17,7 @@ from ssljax.augment.policies import policy_views
 from ssljax.augment.text import text_views
 from ssljax.core import Method
 from ssljax.errors import check_known
-from ssljax.models import heads, instances
+from ssljax.models import decoders, heads, instances
 from ssljax.models.pixels import Pixels
 from ssljax.models.resnet import ResNet
 from ssljax.models.sequence import CtcHead, SequenceEncoder
@@ -34,6 +34,7 @@ HEADS = {
   'predictor': heads.Predictor,
   'mlp': heads.Mlp,
 }
+DRAWING = {'decoder': decoders.Decoder, 'critic': decoders.PatchCritic}
 INSTANCES = ('frames', 'windows', 'whole', 'identity')
 
 
@@ -116,6 +117,12 @@ def factory(stage) -> Callable[..., Method]:
   return getattr(importlib.import_module(f'ssljax.methods.{name}'), name)
 
 
+def check(stage) -> Callable:
+  """What the method's file says of examples that it cannot learn from."""
+  module = importlib.import_module(factory(stage).__module__)
+  return getattr(module, 'check', lambda batch: None)
+
+
 def remembers(stage) -> bool:
   """Whether the method keeps something of each example by its index."""
   return 'examples' in inspect.signature(factory(stage)).parameters
@@ -144,6 +151,7 @@ def method(
   """
   options = stage.method.to_dict()
   name, make = options.pop('name'), factory(stage)
+  accepted = inspect.signature(make).parameters
   shared = {'axis_name': axis_name, 'groups': options.pop('groups', 0)}
   network = encoder(config, options.pop('encoder', None), **shared)
   parts = {'encoder': network, 'head': head(config)}
@@ -154,6 +162,9 @@ def method(
       if 'width' in config.projector and part == 'predictor':
         chosen.setdefault('width', config.projector.width)
     parts[part] = module(HEADS, chosen, part, **shared)
+  for part in DRAWING:
+    if part in accepted:
+      parts[part] = module(DRAWING, options.pop(part, {}), part)
   parts |= {
     'freeze': tuple(stage.freeze),
     'axis_name': axis_name,
@@ -167,11 +178,12 @@ def method(
       network,
       time=frames(config) if windowed else None,
     )
-  accepted = inspect.signature(make).parameters
   if 'views' in accepted and stage.views:
     parts['views'] = views(config, stage, network)
-  for key in options:
+  for key, value in options.items():
     check_known(f'option of {name}', key, accepted)
+    # Sequences of a config that is read back from JSON are lists.
+    options[key] = tuple(value) if isinstance(value, list) else value
   made = make(
     **{key: part for key, part in parts.items() if key in accepted}, **options
   )

@@ -49,6 +49,10 @@ class Method(NamedTuple):
       method_state, renewed`, where `features` is a thunk and `renewed` names
       the parts whose optimizer state starts anew.
     predict: `(params, method_state, images) -> what the task shows`; optional.
+    examine: `(params, method_state, batch, key) -> figures, pictures` of a
+      pretext task on held-out examples, in inference mode; optional. Figures
+      are float `(batch,)` by name; pictures `(batch, h, w, 3)` in [0, 1] by
+      name, in the order in which they stand side by side, or none.
   """
 
   init: Callable[..., tuple[Params, MethodState]]
@@ -59,6 +63,7 @@ class Method(NamedTuple):
     _keep_parts
   )
   predict: Callable[..., Any] | None = None
+  examine: Callable[..., tuple[Metrics, dict[str, jax.Array]]] | None = None
 
 
 class TrainState(NamedTuple):

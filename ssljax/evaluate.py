@@ -11,6 +11,7 @@ import numpy as np
 from ssljax import build, evals, results
 from ssljax.data import pipeline
 from ssljax.log import write_json
+from ssljax.plan import with_clean
 
 EVALUATION_BATCH = 500
 
@@ -26,14 +27,88 @@ def evaluate(config, stage, state, dataset, directory: pathlib.Path) -> dict:
     directory: of the stage; what is shown goes there.
   """
   labelled = config[stage.name].method.name in results.LABELLED
+  found = examine(config, stage, state, dataset) if stage.steps else {}
   if build.reads_text(config):
     if not labelled:
-      return {}
+      return found
     read_all = reader(config, stage.method, state)
-    return read_text(read_all, stage.source, dataset, directory)
+    return found | read_text(read_all, stage.source, dataset, directory)
   if not config.evaluation:
+    return found
+  return found | classify(config, stage, state, dataset, directory)
+
+
+def held_out(config, stage, dataset):
+  """Examples that a pretext task is tested on, or None if there are none."""
+  splits = [
+    split for split in ('test', 'validation') if split in dataset.splits
+  ]
+  if not splits:
+    return None
+  return with_clean(
+    config[stage.name], dataset.open(splits[0]), dataset, split=splits[0]
+  )
+
+
+def examine(config, stage, state, dataset) -> dict:
+  """What a pretext task achieves on held-out images, with 95 % intervals.
+
+  {'task': {figure: {'value', 'low', 'high', 'count'}}}, or {} of other methods.
+  """
+  source = held_out(config, stage, dataset)
+  if stage.method.examine is None or source is None:
     return {}
-  return classify(config, stage, state, dataset, directory)
+  compiled = jax.jit(stage.method.examine)
+  parts = []
+  for batch in pipeline.evaluation_batches(source, stage.batch_size):
+    figures, _ = compiled(
+      state.params,
+      state.method_state,
+      stage.transform(batch),
+      jax.random.key(0),
+    )
+    valid = batch['valid']
+    parts.append({name: np.asarray(x)[valid] for name, x in figures.items()})
+  found = {}
+  for name in parts[0]:
+    values = np.concatenate([part[name] for part in parts])
+    low, high = evals.bootstrap(values, np.ones(len(values)))
+    found[name] = {
+      'value': float(values.mean()),
+      'low': low,
+      'high': high,
+      'count': len(values),
+    }
+  return {'task': found}
+
+
+def grid(config, stage, dataset, *, rows: int = 8):
+  """`state -> uint8 (height, width, 3)`: held-out pictures, a row each.
+
+  What the task was given, made of it, and should have made. None of methods
+  that make no pictures.
+  """
+  source = held_out(config, stage, dataset)
+  if stage.method.examine is None or source is None:
+    return None
+  batch = stage.transform(source.gather(range(min(rows, len(source)))))
+  key = jax.random.key(0)
+
+  def pictures(params, method_state):
+    return stage.method.examine(params, method_state, batch, key)[1]
+
+  template = jax.eval_shape(stage.method.init, key, batch)
+  if not jax.eval_shape(pictures, *template):
+    return None
+  compiled = jax.jit(pictures)
+
+  def drawn(state):
+    found = jax.device_get(compiled(state.params, state.method_state))
+    wide = np.concatenate(list(found.values()), axis=2)
+    tall = wide.reshape(-1, *wide.shape[2:])
+    return np.rint(255 * np.clip(tall, 0, 1)).astype(np.uint8)
+
+  return drawn
 
 
 def encode_all(method, source, params, method_state) -> np.ndarray:

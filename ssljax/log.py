@@ -14,6 +14,7 @@ import time
 import jax
 import numpy as np
 import tensorboardX
+from PIL import Image
 from tqdm import tqdm
 
 _LINE_SECONDS = 10.0  # between two lines where stderr is no terminal
@@ -49,6 +50,7 @@ class Log:
     self._show = show
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    self._pictures = directory / 'pictures'
     path = directory / 'metrics.jsonl'
     self._since = time.perf_counter() - _drop_after(path, start)
     self._lines = path.open('a', encoding='utf-8')
@@ -82,6 +84,19 @@ class Log:
     shown = {name: values[name] for name in self._show if name in values}
     if shown:
       self._bar.set_postfix(shown, refresh=False)
+
+  def picture(self, step, pixels):
+    """Keeps uint8 (height, width, 3) as `pictures/STEP.png` and for the board.
+
+    Twice the size, so that small images can be looked at.
+    """
+    if not self._speaks:
+      return
+    self._pictures.mkdir(exist_ok=True)
+    image = Image.fromarray(pixels)
+    image = image.resize((2 * image.width, 2 * image.height), Image.NEAREST)
+    image.save(self._pictures / f'{step:07}.png')
+    self._board.add_image('task', pixels, int(step), dataformats='HWC')
 
   def advance(self, step):
     """Moves the bar to `step`, the number of steps that are done."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax
 import optax
 
-from ssljax.errors import check_known
+from ssljax.errors import UserError, check_known
 
 
 def schedule(
@@ -64,6 +64,9 @@ def optimizer(
   rates: Mapping[str, float] | None = None,
   constant: tuple[str, ...] = (),
   hold: Mapping[str, int] | None = None,
+  b1: float = 0.9,
+  players: Mapping[str, Mapping] | None = None,
+  every: int = 1,
 ) -> optax.GradientTransformation:
   """AdamW, Adam, SGD or LARS over top-level parts of `params`.
 
@@ -87,22 +90,31 @@ def optimizer(
       predictor).
     hold: part -> steps at the start for which it stays as it is (SwAV's
       prototypes).
+    b1: Adam's decay of the first moment; adversarial training takes 0.5.
+    players: part -> options of an optimizer of its own (critics').
+    every: the parts that are no players move in every so many steps only, so
+      that a critic takes several for one of the generator.
 
   Raises:
     UserError: an unknown name; that of a part once it sees `params`.
   """
   check_known('optimizer', name, ('adamw', 'adam', 'sgd', 'lars'))
+  if every < 1:
+    raise UserError(
+      f'Found every={every} for the optimizer; expected 1 or more.'
+    )
+  total, steps = steps, -(-steps // every)
 
   def rule(decay):
     rate = schedule(decay, peak=learning_rate, steps=steps, warmup=warmup)
     mask = None if decay_vectors else _matrices
     if name == 'adamw':
-      return optax.adamw(rate, weight_decay=weight_decay, mask=mask)
+      return optax.adamw(rate, b1, weight_decay=weight_decay, mask=mask)
     if name in ('adam', 'sgd'):
       sgd = optax.sgd(rate, momentum=momentum or None)
       return optax.chain(
         optax.add_decayed_weights(weight_decay, mask),
-        optax.adam(rate) if name == 'adam' else sgd,
+        optax.adam(rate, b1) if name == 'adam' else sgd,
       )
     # optax's masks are for all parameters unless told otherwise, and its ratio
     # is 1 where a norm is zero.
@@ -129,6 +141,16 @@ def optimizer(
       for part, until in hold.items()
     }
     chosen = optax.chain(chosen, by_part(waits, optax.identity()))
+  if every > 1:
+    chosen = optax.conditionally_mask(
+      chosen, lambda step: step % every == every - 1
+    )
+  if players:
+    others = {
+      part: optimizer(**options, steps=total)
+      for part, options in players.items()
+    }
+    chosen = by_part(others, chosen)
   if freeze:
     # Outermost: frozen parts have no state and no share in the clipped norm.
     chosen = by_part({part: optax.set_to_zero() for part in freeze}, chosen)

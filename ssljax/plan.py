@@ -14,11 +14,13 @@ from ssljax import build, evals, results, runs
 from ssljax.checkpoint import read
 from ssljax.core import Method
 from ssljax.data import pipeline, sources
+from ssljax.data.clean import Cleaned
 from ssljax.errors import UserError, check_known
 from ssljax.log import read_json
 from ssljax.text import frames_needed
 
 AXIS = 'devices'
+FURTHER = ('width', 'clean')  # what some examples have beside the others
 
 
 class Plan(NamedTuple):
@@ -44,7 +46,7 @@ def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
     UserError: labels that cannot be read, too little data, unknown names.
   """
   stage = config[name]
-  source = stage_source(stage, dataset)
+  source = with_clean(stage, stage_source(stage, dataset), dataset)
   labelled = stage.method.name in results.LABELLED
   transform = image_arrays
   if build.reads_text(config):
@@ -53,6 +55,7 @@ def plan(config, name: str, *, workdir: pathlib.Path, dataset) -> Plan:
       check_labels(config, source)
   pipeline.check_batch_size(stage.batch_size, source)
   example = transform(source.gather(range(stage.batch_size)))
+  build.check(stage)(example)
   examples = None
   if build.remembers(stage):
     examples = len(source)
@@ -101,6 +104,25 @@ def stage_source(stage, dataset) -> sources.Source:
   return sources.subset(source, stage.data.count or len(source), layouts)
 
 
+def with_clean(stage, source, dataset, *, split=None) -> sources.Source:
+  """The source with the plain print of its images, if the stage asks for it.
+
+  Args:
+    stage: whose `data.clean` is '', 'own', or 'other' for that of other images.
+    source: the examples.
+    dataset: that they are of.
+    split: a single one whose examples the source has, each with its own print;
+      those of the stage by default.
+  """
+  kind = stage.data.clean
+  if not kind:
+    return source
+  check_known('clean', kind, ('own', 'other'))
+  names = [split] if split else stage.data.split.split('+')
+  masks = np.concatenate([dataset.masks(name) for name in names])
+  return Cleaned(source, masks, other=kind == 'other' and not split)
+
+
 def check_positions(name: str, source) -> None:
   """Refuses examples that are not numbered from 0 on, as a memory is."""
   last = len(source) - 1
@@ -143,12 +165,13 @@ def to_arrays(config, batch) -> dict[str, np.ndarray]:
     if text:
       row[:] = encode(str(text), length)
   arrays = {'image': batch['image'], 'index': batch['index'], 'label': labels}
-  return arrays | {key: batch[key] for key in ('width',) if key in batch}
+  return arrays | {key: batch[key] for key in FURTHER if key in batch}
 
 
 def image_arrays(batch) -> dict[str, np.ndarray]:
   """What the step reads of images: image, index and label, -1 for none."""
-  return {key: batch[key] for key in ('image', 'index', 'label')}
+  known = ('image', 'index', 'label', *FURTHER)
+  return {key: batch[key] for key in known if key in batch}
 
 
 def taken(place: runs.Place) -> dict:

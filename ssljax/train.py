@@ -13,7 +13,7 @@ import numpy as np
 from ssljax import build, core, feed
 from ssljax.checkpoint import Checkpoints
 from ssljax.errors import UserError
-from ssljax.evaluate import encode_all, evaluate
+from ssljax.evaluate import encode_all, evaluate, grid
 from ssljax.health import Monitor
 from ssljax.log import Log, read_lines, write_json
 from ssljax.plan import AXIS, Plan, plan, taken
@@ -62,7 +62,8 @@ def run_stage(
     start = int(state.step)
     with Log(directory, name=name, total=stage.steps, start=start) as log:
       monitor = watch(config, stage, directory)
-      state = fit(state, stage, config, checkpoints, log, monitor, stop)
+      show = grid(config, stage, dataset)
+      state = fit(state, stage, config, checkpoints, log, monitor, stop, show)
   summary = stage.summary
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
@@ -80,7 +81,7 @@ def watch(config, stage: Plan, directory) -> Monitor:
 
 
 def fit(
-  state, stage: Plan, config, checkpoints, log, monitor, stop
+  state, stage: Plan, config, checkpoints, log, monitor, stop, show=None
 ) -> core.TrainState:
   """The loop: one compiled, donated call a step or a few, nothing else on it.
 
@@ -110,6 +111,8 @@ def fit(
     log.advance(done)
     if saving:
       checkpoints.save(done, state)
+      if show is not None:
+        log.picture(done, show(state))
     if ending and done < stage.steps:
       raise Stopped
   return state

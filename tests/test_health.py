@@ -26,13 +26,6 @@ STEPS, BATCH, SIDE = 300, 64, 8
 SAME = 'the projections of all images are the same'
 
 
-@pytest.fixture(scope='module', autouse=True)
-def quick_compilation():
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 def _alarms(values, *, every=1, figure='std', monitor=None, **other):
   """[(step, message)] of a figure's course, a line every so many steps."""
   monitor = monitor or Monitor()

@@ -33,13 +33,6 @@ ROWS = {
 TINY = {'blocks': (1,), 'width': 8}
 
 
-@pytest.fixture(scope='module', autouse=True)
-def quick_compilation():
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 def _config(arg):
   config = simclr_images.get_config(f'smoke,{arg}')
   config.mapping = 'jit'  # a third of the time

@@ -20,13 +20,6 @@ from ssljax.errors import UserError
 LABELLED, ALL = 24, 40
 
 
-@pytest.fixture(scope='module', autouse=True)
-def quick_compilation():
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 def _draw(path, text, size):
   image = Image.new('L' if len(text) % 2 else 'RGB', size, 'white')
   ImageDraw.Draw(image).text((2, size[1] // 4), text, fill=0)

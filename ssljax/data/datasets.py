@@ -1,11 +1,15 @@
 """The data of a run, by the options of `config.data`: rendered or a folder."""
 
 import functools
+import pathlib
 from typing import Protocol
 
-from ssljax.data import folder, sources, text_images
+import numpy as np
+
+from ssljax.data import cache, clean, folder, sources, text_images
+from ssljax.data.clean import no_masks
 from ssljax.data.image_sets import open_images
-from ssljax.data.render import CHARSETS
+from ssljax.data.render import CHARSETS, render_masks
 
 
 class Dataset(Protocol):
@@ -15,6 +19,9 @@ class Dataset(Protocol):
     splits: their names; those that begin with `test` are only ever read.
     resolved: options of `config.data` as the data itself decides them.
     skipped: (file, reason) of what could not be used.
+
+  `masks` gives uint8 (count, height, width), where each image of a split shows
+  its text. UserError where nobody knows.
   """
 
   splits: tuple[str, ...]
@@ -23,12 +30,15 @@ class Dataset(Protocol):
 
   def open(self, split: str) -> sources.Source: ...
 
+  def masks(self, split: str) -> np.ndarray: ...
+
 
 class Rendered:
   """Images that the renderer makes, as soon as one of them is asked for."""
 
   def __init__(self, *, data_dir: str, memory: int, counts, **recipe):
     self.splits = tuple(split for split, count in counts.items() if count)
+    self._counts, self._folder = counts, pathlib.Path(data_dir).expanduser()
     self.resolved, self.skipped = {}, []
     self._memory = memory
     self._prepare = functools.partial(
@@ -36,6 +46,7 @@ class Rendered:
     )
     # The stages of a run share their splits; in memory, each is decoded once.
     self.open = functools.cache(self._open)
+    self.masks = functools.cache(self._masks)
 
   @functools.cached_property
   def _builder(self):
@@ -43,6 +54,15 @@ class Rendered:
 
   def _open(self, split: str) -> sources.Source:
     return sources.open_split(self._builder, split, memory=self._memory)
+
+  def _masks(self, split: str) -> np.ndarray:
+    config, count = self._builder.builder_config, self._counts[split]
+    return cache.kept(
+      self._folder / 'text_masks' / f'{config.name}_{split}.npy',
+      lambda: clean.rendered(render_masks, count, config.recipe(), split),
+      shape=(count, config.height, config.width),
+      dtype=np.uint8,
+    )
 
 
 class Own:
@@ -60,6 +80,9 @@ class Own:
       'contents': found.contents,
     }
     self.open = functools.cache(found.open)
+
+  def masks(self, split: str) -> np.ndarray:
+    return no_masks()
 
 
 def open_dataset(options: dict, *, data_dir: str) -> Dataset:

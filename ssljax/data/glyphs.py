@@ -136,6 +136,17 @@ def render_chunk(task: tuple[int, str, int, int]) -> np.ndarray:
   )
 
 
+def render_masks(task: tuple[int, str, int, int]) -> np.ndarray:
+  """The masks of the same images."""
+  seed, split, start, stop = task
+  return np.stack(
+    [
+      render_glyph(seed=seed, split=split, index=index).mask
+      for index in range(start, stop)
+    ]
+  )
+
+
 def render_split(*, seed: int, split: str, count: int) -> np.ndarray:
   """uint8 (count, 48, 48, 3), by all cores, with a bar."""
   tasks = [

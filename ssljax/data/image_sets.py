@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 
 from ssljax.data import cache, glyphs
 from ssljax.data.classes import open_classes
+from ssljax.data.clean import no_masks, rendered
 from ssljax.data.image_sources import ImageSource
 from ssljax.data.prepared_images import open_prepared
 from ssljax.errors import UserError, check_known
@@ -40,6 +41,7 @@ class Images:
     classes: Sequence[str],
     contents: str,
     skipped: Sequence[tuple[str, str]] = (),
+    masks: Callable[[str], np.ndarray] | None = None,
   ):
     self.splits = tuple(openers)
     self.resolved = {'classes': tuple(classes), 'contents': contents}
@@ -47,6 +49,7 @@ class Images:
     self._openers = openers
     # The stages of a run share their splits.
     self.open = functools.cache(self._open)
+    self.masks = functools.cache(masks or (lambda split: no_masks()))
 
   def _open(self, split: str) -> ImageSource:
     check_known('split', split, self.splits)
@@ -179,4 +182,16 @@ def _glyphs(size: int, seed: int, counts, data_dir: str, memory: int) -> Images:
     for split in glyphs.SPLITS
     if counts.get(split)
   }
-  return Images(openers, glyphs.CLASSES, f'version {glyphs.VERSION}')
+
+  def masks(split):
+    count = counts[split]
+    return cache.kept(
+      folder / f'version{glyphs.VERSION}_seed{seed}_{split}_{count}_masks.npy',
+      lambda: rendered(glyphs.render_masks, count, seed, split),
+      shape=(count, glyphs.SIZE, glyphs.SIZE),
+      dtype=np.uint8,
+    )
+
+  return Images(
+    openers, glyphs.CLASSES, f'version {glyphs.VERSION}', masks=masks
+  )

@@ -47,12 +47,14 @@ class Example(NamedTuple):
     layout: the name of the layout.
     extents: float32 (len(text), 2), the horizontal [left, right) of each
       character's ink in pixels.
+    mask: uint8 (height, width), how much of each pixel the text alone covers.
   """
 
   image: np.ndarray
   text: str
   layout: str
   extents: np.ndarray
+  mask: np.ndarray
 
 
 def check_recipe(
@@ -128,9 +130,10 @@ def render(
     faces = tuple(fonts.FACES)
   layout = layouts[int(rng.integers(len(layouts)))]
   draw = layouts_lib.LAYOUTS[layout]
-  picture, extents = draw(rng, text, height, width, faces)
+  picture, extents, mask = draw(rng, text, height, width, faces)
   image = np.rint(np.clip(picture, 0, 255, out=picture)).astype(np.uint8)
-  return Example(image, text, layout, extents)
+  mask = np.rint(255 * np.clip(mask, 0, 1)).astype(np.uint8)
+  return Example(image, text, layout, extents, mask)
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -174,3 +177,14 @@ def render_chunk(task: tuple[dict, str, int, int]) -> list[dict]:
       }
     )
   return chunk
+
+
+def render_masks(task: tuple[dict, str, int, int]) -> np.ndarray:
+  """uint8 (stop - start, height, width): the masks of the same examples."""
+  recipe, split, start, stop = task
+  return np.stack(
+    [
+      render(split=split, index=index, **recipe).mask
+      for index in range(start, stop)
+    ]
+  )

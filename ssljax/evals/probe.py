@@ -74,6 +74,8 @@ def with_probe(
     before_epoch=_before_epoch(method, inner),
     predict=method.predict
     and (lambda params, *rest: method.predict(inner(params), *rest)),
+    examine=method.examine
+    and (lambda params, *rest: method.examine(inner(params), *rest)),
   )
 
 

@@ -4,11 +4,21 @@ from ssljax.losses.asymmetric import negative_cosine
 from ssljax.losses.clustering import sinkhorn, swapped_prediction
 from ssljax.losses.contrastive import info_nce, nt_xent, retrieval_accuracy
 from ssljax.losses.metric import margin_contrastive, n_pair, triplet
+from ssljax.losses.pictures import (
+  adversarial,
+  classification,
+  compared,
+  psnr,
+  two_players,
+)
 from ssljax.losses.queue import info_nce_queue, queue_accuracy
 from ssljax.losses.rows import normalize, weighted_mean
 from ssljax.losses.spread import feature_spread
 
 __all__ = [
+  'adversarial',
+  'classification',
+  'compared',
   'feature_spread',
   'info_nce',
   'info_nce_queue',
@@ -17,10 +27,12 @@ __all__ = [
   'negative_cosine',
   'normalize',
   'nt_xent',
+  'psnr',
   'queue_accuracy',
   'retrieval_accuracy',
   'sinkhorn',
   'swapped_prediction',
   'triplet',
+  'two_players',
   'weighted_mean',
 ]

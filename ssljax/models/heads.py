@@ -160,9 +160,15 @@ class Mlp(nn.Module):
 
 
 class Classifier(nn.Module):
-  """One Dense layer: logits of so many classes, in float32 at least."""
+  """One Dense layer: logits of so many classes, in float32 at least.
+
+  Attributes:
+    classes: their number.
+    pooled: the frames of a sequence are averaged first.
+  """
 
   classes: int
+  pooled: bool = False
 
   @nn.compact
   def __call__(
@@ -174,4 +180,28 @@ class Classifier(nn.Module):
   ) -> Float[Array, '*rows c']:
     del train, mask  # every head is called alike
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if self.pooled and x.ndim == 3:
+      x = x.mean(axis=1)
     return nn.Dense(self.classes)(x)
+
+
+class Positionwise(nn.Module):
+  """A Dense layer for each place, then all of them beside one another.
+
+  Attributes:
+    width: outputs of each layer.
+  """
+
+  width: int
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'b places d']) -> Float[Array, 'b placed']:
+    dense = nn.vmap(
+      nn.Dense,
+      in_axes=1,
+      out_axes=1,
+      variable_axes={'params': 0},
+      split_rngs={'params': True},
+    )
+    x = nn.relu(dense(self.width)(x))
+    return x.reshape(len(x), -1)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ssljax.errors import UserError
+
 Parts = Mapping[str, nn.Module]
 
 
@@ -183,3 +185,77 @@ def features(encoder: nn.Module, params, statistics, images) -> Array:
     {'encoder': encoder}, params, statistics, images, train=False
   )
   return outputs['encoder']
+
+
+def maps(
+  encoder: nn.Module,
+  params,
+  statistics,
+  images: Float[Array, 'b h w c'],
+  *,
+  train: bool,
+  name: str = 'encoder',
+) -> tuple[Array, list[Float[Array, 'b _h _w _c']], dict]:
+  """Features, the feature maps behind them (fine ones first), and statistics.
+
+  Args:
+    encoder: a module that sows its maps.
+    params: of all parts.
+    statistics: of all parts.
+    images: of one size.
+    train: as for `apply`.
+    name: of the encoder among the parts.
+  """
+  variables = {
+    'params': params[name],
+    'batch_stats': statistics.get(name, {}),
+  }
+  features, changed = encoder.apply(
+    variables, images, train=train, mutable=['batch_stats', 'maps']
+  )
+  if 'maps' not in changed:
+    raise UserError(
+      f'Found {type(encoder).__name__} as the encoder of a task that draws; '
+      'expected one with feature maps, as resnet, vit or sequence.'
+    )
+  found = [value for (value,) in changed['maps'].values()]
+  if train:
+    statistics = {**statistics, name: changed.get('batch_stats', {})}
+  return features, found, statistics
+
+
+def init_drawing(parts: Parts, key, images) -> tuple[dict, dict]:
+  """(params, statistics) of an encoder and the decoder that draws from it."""
+  (name, encoder), (last, decoder) = parts.items()
+  encoder_key, decoder_key = jax.random.split(key)
+  params, statistics = init({name: encoder}, encoder_key, images)
+  features, found, _ = maps(
+    encoder, params, statistics, images, train=False, name=name
+  )
+  drawn = decoder.init(decoder_key, features, found, images)
+  return {**params, last: drawn['params']}, statistics
+
+
+def draw(
+  parts: Parts, params, statistics, images, *, train: bool
+) -> tuple[Float[Array, 'b h w c'], Array, dict]:
+  """Pictures that a decoder makes of images, the features, and statistics.
+
+  Args:
+    parts: the encoder and the decoder, by name.
+    params: of all parts.
+    statistics: of all parts.
+    images: of one size.
+    train: as for `apply`.
+  """
+  (name, encoder), (last, decoder) = parts.items()
+  features, found, statistics = maps(
+    encoder, params, statistics, images, train=train, name=name
+  )
+  pictures = decoder.apply({'params': params[last]}, features, found, images)
+  return pictures, features, statistics
+
+
+def pooled(features: Float[Array, 'b *time d']) -> Float[Array, 'b d']:
+  """One row an image: those of a sequence are averaged."""
+  return features.mean(axis=1) if features.ndim == 3 else features

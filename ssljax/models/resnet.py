@@ -26,6 +26,8 @@ RESNETS = {
 class ResNet(nn.Module):
   """Image -> features, the mean over the last feature map.
 
+  Feature maps are sown for decoders, fine ones first; see `networks.maps`.
+
   Attributes:
     blocks: residual blocks of each stage; the stages after the first halve the
       image and double the channels.
@@ -60,12 +62,14 @@ class ResNet(nn.Module):
       x = nn.relu(self._norm(train)(self._conv(self.width, 3)(x)))
     else:
       x = nn.relu(self._norm(train)(self._conv(self.width, 7, 2)(x)))
+      self.sow('maps', 'stem', x)
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     block = self._bottleneck if self.bottleneck else self._basic
     for stage, count in enumerate(self.blocks):
       for place in range(count):
         stride = 2 if stage and not place else 1
         x = block(x, self.width * 2**stage, stride, train)
+      self.sow('maps', f'stage{stage}', x)
     return x.mean(axis=(1, 2), dtype=jnp.float32)
 
   def _basic(self, x, channels: int, stride: int, train: bool):

@@ -39,6 +39,8 @@ class TransformerBlock(nn.Module):
 class SequenceEncoder(nn.Module):
   """Image -> sequence feature `fs`, one row for every `stride` pixels of x.
 
+  Feature maps are sown for decoders, fine ones first; see `networks.maps`.
+
   Attributes:
     channels: output channels of each 3x3 convolution.
     strides: (vertical, horizontal) stride of each convolution.
@@ -70,7 +72,9 @@ class SequenceEncoder(nn.Module):
     del train  # every encoder is called alike; nothing here depends on it
     # Gray is replicated, so that one set of kernels serves both.
     x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
-    for channels, strides in zip(self.channels, self.strides, strict=True):
+    for level, (channels, strides) in enumerate(
+      zip(self.channels, self.strides, strict=True)
+    ):
       x = nn.Conv(
         channels,
         (3, 3),
@@ -79,6 +83,7 @@ class SequenceEncoder(nn.Module):
         conv_general_dilated=conv_general_dilated,
       )(x)
       x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
+      self.sow('maps', f'level{level}', x)
     # One frame is a whole column of the feature map and its two neighbours.
     x = nn.Conv(
       self.width,

@@ -72,4 +72,5 @@ class ViT(nn.Module):
     for _ in range(self.layers):
       x = TransformerBlock(self.heads, dtype=self.dtype)(x)
     x = nn.LayerNorm(dtype=self.dtype)(x)
+    self.sow('maps', 'patches', x.reshape(batch, rows, columns, -1))
     return x.mean(axis=1, dtype=jnp.float32)

@@ -40,14 +40,6 @@ AXIS = 'devices'
 NAMES = tuple(module.name for module in pkgutil.iter_modules(methods.__path__))
 
 
-@pytest.fixture(scope='module', autouse=True)
-def quick_compilation():
-  """A third of the time; these programs run for milliseconds."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 class Case(NamedTuple):
   """A method to hold to the contract.
 

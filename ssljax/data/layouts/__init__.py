@@ -1,10 +1,11 @@
 """The layouts: ways to draw a text as a picture.
 
 A layout is a function of (rng, text, height, width, faces) that returns the
-picture, float32 (height, width, 3) in 0..255, and the characters' extents,
-float32 (len(text), 2) in pixels. It draws all that varies from `rng` alone and
-uses the given font faces only. To add one, write the function and put it last
-in `LAYOUTS`; nothing else changes.
+picture, float32 (height, width, 3) in 0..255; the characters' extents, float32
+(len(text), 2) in pixels; and the text alone as a coverage, float32 (height,
+width) in 0..1: solid letters in their places and nothing else. It draws all
+that varies from `rng` alone and uses the given font faces only. To add one,
+write the function and put it last in `LAYOUTS`; nothing else changes.
 """
 
 from ssljax.data.layouts import classic, crowded, held_out

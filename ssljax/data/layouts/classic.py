@@ -37,7 +37,8 @@ def arcs(rng, text, height, width, faces):
   picture = drawing.ground(
     drawing.pick_colour(rng, (0, 0.12), (0.87, 1)), height, width
   )
-  drawing.paint(picture, drawing.coverage(marks, height, width), ink)
+  mask = drawing.coverage(marks, height, width)
+  drawing.paint(picture, mask, ink)
   unit = height / 32
   count = int(rng.integers(10, 31))
   spots = drawing.dots(rng, count, (0.4 * unit, 0.8 * unit), height, width)
@@ -45,7 +46,7 @@ def arcs(rng, text, height, width, faces):
   paths = [_arc(rng, height, width) for _ in range(int(rng.integers(1, 4)))]
   lines = drawing.curves(paths, rng.uniform(0.6, 1.1) * unit, height, width)
   drawing.paint(picture, rng.uniform(0.6, 1) * lines, ink)
-  return picture, drawing.extents(marks)
+  return picture, drawing.extents(marks), mask
 
 
 def colors(rng, text, height, width, faces):
@@ -76,7 +77,8 @@ def colors(rng, text, height, width, faces):
     rng.integers(width, size=count),
   )
   picture[rows, columns] = rng.integers(0, 256, (count, 3))
-  return picture, drawing.extents(marks)
+  mask = drawing.coverage(marks, height, width)
+  return picture, drawing.extents(marks), mask
 
 
 def textured(rng, text, height, width, faces):
@@ -107,16 +109,15 @@ def textured(rng, text, height, width, faces):
   texture = 1 + np.float32(rng.uniform(0.2, 0.4)) * texture
   picture = texture[..., None] * dark
   light = drawing.pick_colour(rng, (0, 0.35), (0.8, 1))
-  drawing.paint(
-    picture, rng.uniform(0.8, 1) * drawing.coverage(marks, height, width), light
-  )
+  mask = drawing.coverage(marks, height, width)
+  drawing.paint(picture, rng.uniform(0.8, 1) * mask, light)
   paths = [
     rng.uniform(0, 1, (2, 2)) * (width, height)
     for _ in range(int(rng.integers(2, 6)))
   ]
   scratches = drawing.curves(paths, 0.5 * unit, height, width)
   drawing.paint(picture, rng.uniform(0.4, 0.8) * scratches, light)
-  return picture, drawing.extents(marks)
+  return picture, drawing.extents(marks), mask
 
 
 def hollow(rng, text, height, width, faces):
@@ -164,4 +165,7 @@ def hollow(rng, text, height, width, faces):
   )
   through = drawing.curves([path], rng.uniform(0.7, 1.2) * unit, height, width)
   drawing.paint(picture, through, ink)
-  return picture, drawing.extents(marks)
+  # Solid letters: what print shows of these.
+  mask = drawing.coverage(marks, height, width)
+  mask = drawing.shift_columns(mask, shift)
+  return picture, drawing.extents(marks), mask

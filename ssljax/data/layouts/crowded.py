@@ -31,7 +31,8 @@ def overlap(rng, text, height, width, faces):
     part = picture[drawing.region(mark)]
     drawing.paint(part, mark.outline, light)
     drawing.paint(part, mark.fill, ink)
-  return picture, drawing.extents(marks)
+  mask = drawing.coverage(marks, height, width)
+  return picture, drawing.extents(marks), mask
 
 
 def warp(rng, text, height, width, faces):
@@ -49,9 +50,7 @@ def warp(rng, text, height, width, faces):
   periods, phase = rng.uniform(0.9, 2), rng.uniform(0, 2 * math.pi)
   x = np.arange(width) * (2 * math.pi * periods / width)
   shift = amplitude * np.sin(x + phase)
-  coverage = drawing.shift_columns(
-    drawing.coverage(marks, height, width), shift
-  )
+  mask = drawing.shift_columns(drawing.coverage(marks, height, width), shift)
   ground, ink = (
     drawing.pick_colour(rng, (0.4, 0.9), (0.25, 0.5)),
     drawing.pick_colour(rng, (0, 0.4), (0.85, 1)),
@@ -59,7 +58,7 @@ def warp(rng, text, height, width, faces):
   if rng.random() < 0.5:
     ground, ink = ink, ground
   picture = drawing.ground(ground, height, width)
-  drawing.paint(picture, coverage, ink)
+  drawing.paint(picture, mask, ink)
   middle = (rng.uniform(0.42, 0.58)) * height
   places = np.linspace(0, width - 1, 24)
   path = np.stack([places, middle + np.interp(places, np.arange(width), shift)])
@@ -67,7 +66,7 @@ def warp(rng, text, height, width, faces):
     [path.T], rng.uniform(1.2, 1.8) * height / 32, height, width
   )
   drawing.paint(picture, through, ink)
-  return picture, drawing.extents(marks)
+  return picture, drawing.extents(marks), mask
 
 
 def grid(rng, text, height, width, faces):
@@ -88,7 +87,8 @@ def grid(rng, text, height, width, faces):
   light = drawing.pick_colour(rng, (0, 0.2), (0.85, 1))
   ink = drawing.pick_colour(rng, (0.3, 1), (0.1, 0.55))
   picture = drawing.ground(light, height, width)
-  drawing.paint(picture, drawing.coverage(marks, height, width), ink)
+  mask = drawing.coverage(marks, height, width)
+  drawing.paint(picture, mask, ink)
   unit = height / 32
   lean = rng.uniform(-0.35, 0.35) * height
   across = np.arange(rng.uniform(0, 6), width, rng.uniform(6, 10) * unit)
@@ -100,7 +100,7 @@ def grid(rng, text, height, width, faces):
   drawing.paint(picture, rng.uniform(0.8, 1) * pattern, light)
   pattern = drawing.curves(level, thickness, height, width)
   drawing.paint(picture, rng.uniform(0.55, 0.9) * pattern, ink)
-  return picture, drawing.extents(marks)
+  return picture, drawing.extents(marks), mask
 
 
 def salt(rng, text, height, width, faces):
@@ -121,14 +121,13 @@ def salt(rng, text, height, width, faces):
   ground = drawing.pick_colour(rng, (0, 0.25), (0.45, 0.65))
   contrast = rng.uniform(40, 70) * (1 if rng.random() < 0.5 else -1)
   picture = drawing.ground(ground, height, width)
-  drawing.paint(
-    picture, drawing.coverage(marks, height, width), ground + contrast
-  )
+  mask = drawing.coverage(marks, height, width)
+  drawing.paint(picture, mask, ground + contrast)
   speck = rng.random((height, width))
   share = rng.uniform(0.02, 0.05)
   picture[speck < share] = 0
   picture[speck > 1 - share] = 255
-  return picture, drawing.extents(marks)
+  return picture, drawing.extents(marks), mask
 
 
 def spaced(rng, text, height, width, faces):
@@ -150,5 +149,6 @@ def spaced(rng, text, height, width, faces):
   picture = drawing.ground(first, height, width)
   picture += fade * (last - first)
   ink = drawing.pick_colour(rng, (0.5, 1), (0, 0.3))
-  drawing.paint(picture, drawing.coverage(marks, height, width), ink)
-  return picture, drawing.extents(marks)
+  mask = drawing.coverage(marks, height, width)
+  drawing.paint(picture, mask, ink)
+  return picture, drawing.extents(marks), mask

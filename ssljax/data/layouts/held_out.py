@@ -35,8 +35,9 @@ def arched(rng, text, height, width, faces):
   ring = np.hypot(x, y) % (rng.uniform(7, 12) * height / 32)
   picture[ring < rng.uniform(1.5, 3) * height / 32] *= rng.uniform(0.8, 0.9)
   ink = drawing.pick_colour(rng, (0.4, 1), (0.05, 0.45))
-  drawing.paint(picture, drawing.coverage(marks, height, width), ink)
-  return picture, drawing.extents(marks)
+  mask = drawing.coverage(marks, height, width)
+  drawing.paint(picture, mask, ink)
+  return picture, drawing.extents(marks), mask
 
 
 def _enlarge(small, scale, height, width):
@@ -61,10 +62,14 @@ def pixel(rng, text, height, width, faces):
   squares = rng.random((rows, columns)) < rng.uniform(0.05, 0.2)
   small[squares] *= rng.uniform(0.75, 0.9)
   ink = drawing.pick_colour(rng, (0.3, 1), (0, 0.5))
-  drawing.paint(small, drawing.coverage(marks, rows, columns), ink)
-  picture = _enlarge(small, scale, height, width)
+  mask = drawing.coverage(marks, rows, columns)
+  drawing.paint(small, mask, ink)
+  picture, mask = (
+    np.ascontiguousarray(_enlarge(each, scale, height, width))
+    for each in (small, mask)
+  )
   extents = scale * drawing.extents([drawing.trimmed(mark) for mark in marks])
-  return np.ascontiguousarray(picture), np.minimum(extents, np.float32(width))
+  return picture, np.minimum(extents, np.float32(width)), mask
 
 
 def shadow(rng, text, height, width, faces):
@@ -91,9 +96,11 @@ def shadow(rng, text, height, width, faces):
     part = picture[step : step + height - depth, x : x + width - depth]
     drawing.paint(part, text_coverage, dark if step else face_colour)
   extents = drawing.extents(inner)
+  mask = np.zeros((height, width), np.float32)
+  mask[: height - depth, left : left + width - depth] = text_coverage
   # The sides count as ink: `depth` to the right of the face, or to the left,
   # where the faces themselves begin at `depth`.
-  return picture, extents + np.float32((0, depth))
+  return picture, extents + np.float32((0, depth)), mask
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
@@ -117,11 +124,14 @@ def jpeg(rng, text, height, width, faces):
   light = drawing.pick_colour(rng, (0.05, 0.5), (0.75, 1))
   small = drawing.ground(light, rows, columns)
   ink = drawing.pick_colour(rng, (0.4, 1), (0.1, 0.5))
-  drawing.paint(small, drawing.coverage(marks, rows, columns), ink)
+  mask = drawing.coverage(marks, rows, columns)
+  drawing.paint(small, mask, ink)
+  mask = Image.fromarray(mask).resize((width, height), Image.BILINEAR)
   image = Image.fromarray(np.rint(small).astype(np.uint8))
   image = image.resize((width, height), Image.Resampling.BILINEAR)
   picture = np.array(compressed(image, int(rng.integers(10, 26))), np.float32)
   extents = drawing.extents(marks) * np.float32(width / columns)
   # Enlarging lets the ink reach over a whole small pixel.
   grown = extents + np.float32([-2, 2])
-  return picture, np.clip(grown, 0, width).astype(np.float32)
+  extents = np.clip(grown, 0, width).astype(np.float32)
+  return picture, extents, np.array(mask)

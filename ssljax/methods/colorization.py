@@ -1,0 +1,155 @@
+"""Colourisation (arXiv 1603.08511): which colours did the gray image have?"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ssljax import losses, parallel
+from ssljax.augment import lab
+from ssljax.augment.pixels import plain
+from ssljax.core import Method
+from ssljax.errors import UserError, check_known
+from ssljax.models import networks
+
+FORMS, DECODINGS = ('bins', 'l1', 'l2'), ('annealed', 'top')
+LEAST = 2.0  # of 255, the mean spread of a pixel's channels in coloured images
+
+
+def check(batch) -> None:
+  """Refuses images without colours; `batch` is of NumPy arrays."""
+  images = np.asarray(batch['image'], np.float32)
+  spread = float((images.max(axis=-1) - images.min(axis=-1)).mean())
+  if spread < LEAST:
+    raise UserError(
+      f'Found gray images, whose channels differ by {spread:.1f} of 255 on '
+      f'average; expected {LEAST:.0f} and more, as colourisation learns from '
+      'colours. Use another method, or images in colour.'
+    )
+
+
+def colorization(
+  encoder,
+  decoder,
+  *,
+  form: str = 'bins',
+  balance: float = 0.5,
+  memory: float = 0.99,
+  decoding: str = 'annealed',
+  axis_name: str | None = None,
+) -> Method:
+  """L in, a distribution over 313 bins of ab out (eq. 2), or ab itself.
+
+  Soft encoding puts a colour into its five nearest bins. Rare colours count
+  more: a pixel is weighted by one over the share of its colour, mixed with
+  uniform shares (eq. 4). The paper takes the shares from ImageNet beforehand;
+  here they are a moving average over the batches, `method_state['shares']`.
+
+  Args:
+    encoder: module that sows its maps; it sees L in all three channels.
+    decoder: module, features and maps to one map of 313 or 2 channels, of the
+      image's size over its `scale`.
+    form: 'bins'; or 'l2' or 'l1', plain regression of ab, which ends in the
+      desaturated mean of what is possible.
+    balance: share of the uniform distribution in the weights.
+    memory: of the moving average, for a step.
+    decoding: of a distribution to a colour: 'annealed' mean, or mean of the
+      'top' five bins.
+    axis_name: the devices that share the mean and the batch statistics.
+  """
+  check_known('form of colourisation', form, FORMS)
+  check_known('decoding', decoding, DECODINGS)
+  channels = lab.BINS if form == 'bins' else 2
+  decoder = decoder.clone(channels=channels)
+  parts, side = {'encoder': encoder, 'decoder': decoder}, decoder.scale
+
+  def split(images):
+    """L as the encoder sees it, and L and ab of the images."""
+    colours = lab.to_lab((images + 1) / 2)
+    light = colours[..., :1]
+    return light / 50 - 1, light, colours[..., 1:]
+
+  def coarse(chroma):
+    """The mean colour of each square of `scale` pixels."""
+    batch, height, width, _ = chroma.shape
+    blocks = (batch, height // side, side, width // side, side, 2)
+    return chroma.reshape(blocks).mean(axis=(2, 4))
+
+  def init(key, batch):
+    gray, _, _ = split(plain(batch['image']))
+    params, statistics = networks.init_drawing(parts, key, gray)
+    state = {'batch_stats': statistics}
+    if form == 'bins':
+      state['shares'] = jnp.full(lab.BINS, 1 / lab.BINS)
+    return params, state
+
+  def loss(params, method_state, batch, key, step):
+    del key, step
+    gray, _, chroma = split(plain(batch['image']))
+    target = coarse(chroma)
+    outputs, features, statistics = networks.draw(
+      parts, params, method_state['batch_stats'], gray, train=True
+    )
+    state = {**method_state, 'batch_stats': statistics}
+    metrics = losses.feature_spread(features)
+    if form != 'bins':
+      error = (outputs - target) / lab.GRID
+      each = jnp.abs(error) if form == 'l1' else jnp.square(error)
+      return each.mean(), (state, metrics)
+    codes = lab.soft_encode(target)
+    seen = parallel.mean(codes.mean(axis=(0, 1, 2)), axis_name)
+    shares = memory * method_state['shares'] + (1 - memory) * seen
+    state['shares'] = shares
+    weights = _balanced(shares, balance)
+    # A pixel's weight is that of its likeliest bin.
+    likeliest = codes == codes.max(axis=-1, keepdims=True)
+    each = (likeliest * weights).max(axis=-1)
+    values = optax.softmax_cross_entropy(outputs, codes)
+    return losses.weighted_mean(
+      values.reshape(-1), each.reshape(-1), axis_name
+    ), (state, metrics | {'loss_at_chance': jnp.log(1.0 * lab.BINS)})
+
+  def encode(params, method_state, images):
+    gray, _, _ = split(plain(images))
+    return networks.features(encoder, params, method_state['batch_stats'], gray)
+
+  def colours(params, method_state, images):
+    """ab of each pixel, at the size of the images."""
+    gray, light, chroma = split(images)
+    outputs, _, _ = networks.draw(
+      parts, params, method_state['batch_stats'], gray, train=False
+    )
+    if form == 'bins':
+      decode = lab.annealed_mean if decoding == 'annealed' else lab.top_mean
+      outputs = decode(outputs)
+    shape = (*chroma.shape[:3], 2)
+    return jax.image.resize(outputs, shape, 'linear'), light, chroma
+
+  def examine(params, method_state, batch, key):
+    del key
+    found, light, chroma = colours(params, method_state, plain(batch['image']))
+    # What a guess without looking would be: the mean colour of these images.
+    mean = chroma.mean(axis=(0, 1, 2))
+
+    def distance(ab):
+      return jnp.sqrt(jnp.square(ab - chroma).sum(-1)).mean(axis=(1, 2))
+
+    flat = jnp.zeros_like(chroma)
+    pictures = {
+      name: lab.to_rgb(jnp.concatenate([light, ab], axis=-1))
+      for name, ab in (('input', flat), ('output', found), ('target', chroma))
+    }
+    figures = {
+      'colour_error': distance(found),
+      'colour_error_of_mean': distance(mean),
+      'colour_error_of_gray': distance(flat),
+    }
+    return figures, pictures
+
+  return Method(init=init, loss=loss, encode=encode, examine=examine)
+
+
+def _balanced(shares, balance: float):
+  """Weights by bin whose mean over the seen colours is 1 (eq. 4)."""
+  weights = 1 / ((1 - balance) * shares + balance / len(shares))
+  return weights / (shares * weights).sum()

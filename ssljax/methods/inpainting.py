@@ -1,0 +1,99 @@
+"""Inpainting (context encoder, arXiv 1604.07379): what stood in the hole?"""
+
+import jax
+import jax.numpy as jnp
+
+from ssljax import losses
+from ssljax.augment.corruption import hole
+from ssljax.augment.pixels import plain
+from ssljax.core import Method
+from ssljax.models import networks
+
+
+def inpainting(
+  encoder,
+  decoder,
+  critic,
+  *,
+  share: float = 0.4,
+  adversarial: float = 0.001,
+  axis_name: str | None = None,
+) -> Method:
+  """L2 inside the hole and an adversarial part (eq. 1 to 3).
+
+  One scalar for both players: the critic's loss looks at pictures through a
+  stopped gradient, the generator's at the critic through one. Its gradients are
+  those of the two losses apart, and both move at once, where published code
+  takes turns.
+
+  The critic judges the whole picture with the hole filled in, and not the hole
+  alone as the paper's: a patch of it sees the seam.
+
+  Args:
+    encoder: module that sows its maps.
+    decoder: module, features and maps to a picture.
+    critic: module, pictures to logits.
+    share: of each side that the hole takes.
+    adversarial: weight of the critic's opinion beside the L2 part's 1.
+    axis_name: the devices that share the batch statistics.
+  """
+  del axis_name  # means over examples; statistics are the encoder's
+  parts = {'encoder': encoder, 'decoder': decoder}
+
+  def torn(key, batch):
+    """Pictures without the hole, whole ones, and where the hole is."""
+    images = plain(batch['image'])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch['index'])
+    inside = hole(keys, images.shape[1:3], share=share)
+    return images * (1 - inside), images, inside
+
+  def filled(params, statistics, given, inside, train):
+    pictures, features, statistics = networks.draw(
+      parts, params, statistics, given, train=train
+    )
+    return given + inside * pictures, features, statistics
+
+  def init(key, batch):
+    draw_key, critic_key = jax.random.split(key)
+    images = plain(batch['image'])
+    params, statistics = networks.init_drawing(parts, draw_key, images)
+    params['critic'] = critic.init(critic_key, images)['params']
+    return params, {'batch_stats': statistics}
+
+  def loss(params, method_state, batch, key, step):
+    del step
+    given, images, inside = torn(key, batch)
+    made, features, statistics = filled(
+      params, method_state['batch_stats'], given, inside, True
+    )
+    error = jnp.square(made - images).mean()
+    content = error / inside.mean()  # every hole is of one size
+    stop, own = jax.lax.stop_gradient, {'params': params['critic']}
+    value, metrics = losses.two_players(
+      critic.apply(stop(own), made),
+      critic.apply(own, stop(made)),
+      critic.apply(own, images),
+      weight=adversarial,
+    )
+    metrics |= {
+      'content': content,
+      'psnr': losses.psnr(made, images).mean(),
+      **losses.feature_spread(features),
+    }
+    return content + value, ({'batch_stats': statistics}, metrics)
+
+  def encode(params, method_state, images):
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
+
+  def examine(params, method_state, batch, key):
+    given, images, inside = torn(key, batch)
+    made, _, _ = filled(
+      params, method_state['batch_stats'], given, inside, False
+    )
+    # The trivial answer is the mean colour of what is seen.
+    seen = (1 - inside).sum(axis=(1, 2, 3), keepdims=True)
+    mean = given.sum(axis=(1, 2), keepdims=True) / seen
+    return losses.compared(given + inside * mean, made, images)
+
+  return Method(init=init, loss=loss, encode=encode, examine=examine)

@@ -1,0 +1,104 @@
+"""pix2pix (arXiv 1611.07004): from a noisy image to its print, by pairs."""
+
+import jax
+import jax.numpy as jnp
+
+from ssljax import losses
+from ssljax.augment.pixels import plain
+from ssljax.core import Method
+from ssljax.errors import UserError
+from ssljax.models import networks
+
+
+def pix2pix(
+  encoder,
+  decoder,
+  critic,
+  *,
+  l1: float = 100.0,
+  axis_name: str | None = None,
+) -> Method:
+  """L1 and a critic that sees both sides of a pair (eq. 1, 3 and 4).
+
+  The pair is `batch['image']` and `batch['clean']`. One scalar for both
+  players, who move at once; see `inpainting`. The paper's noise is dropout,
+  which it found to be ignored; there is none here.
+
+  Args:
+    encoder: module that sows its maps, the first half of the U-Net.
+    decoder: module, features and maps to a picture.
+    critic: module, pairs beside one another in the channels to logits.
+    l1: weight of the L1 part beside the adversarial part's 1.
+    axis_name: the devices that share the batch statistics.
+
+  Raises:
+    UserError: data without clean pictures, or of another size than the images.
+  """
+  del axis_name  # means over examples; statistics are the encoder's
+  parts = {'encoder': encoder, 'decoder': decoder}
+
+  def pair(batch):
+    if 'clean' not in batch:
+      raise UserError(
+        'Found images without clean pictures; expected a pair of each. Only '
+        'rendered data has them: set data.clean=own in the stage.'
+      )
+    images, clean = plain(batch['image']), plain(batch['clean'])
+    if images.shape[:3] != clean.shape[:3]:
+      raise UserError(
+        f'Found an image of {images.shape[1]}x{images.shape[2]} pixels and its '
+        f'pair of {clean.shape[1]}x{clean.shape[2]}; expected the same size.'
+      )
+    return images, jnp.broadcast_to(clean, images.shape)
+
+  def init(key, batch):
+    draw_key, critic_key = jax.random.split(key)
+    images, clean = pair(batch)
+    params, statistics = networks.init_drawing(parts, draw_key, images)
+    both = jnp.concatenate([images, clean], axis=-1)
+    params['critic'] = critic.init(critic_key, both)['params']
+    return params, {'batch_stats': statistics}
+
+  def loss(params, method_state, batch, key, step):
+    del key, step
+    images, clean = pair(batch)
+    made, features, statistics = networks.draw(
+      parts, params, method_state['batch_stats'], images, train=True
+    )
+
+    def judge(own, pictures):
+      both = jnp.concatenate([images, pictures], axis=-1)
+      return critic.apply({'params': own}, both)
+
+    stop, own = jax.lax.stop_gradient, params['critic']
+    value, metrics = losses.two_players(
+      judge(stop(own), made), judge(own, stop(made)), judge(own, clean)
+    )
+    content = jnp.abs(made - clean).mean()
+    metrics |= {
+      'content': content,
+      'psnr': losses.psnr(made, clean).mean(),
+      **losses.feature_spread(features),
+    }
+    return value + l1 * content, ({'batch_stats': statistics}, metrics)
+
+  def encode(params, method_state, images):
+    statistics = method_state['batch_stats']
+    return networks.features(encoder, params, statistics, plain(images))
+
+  def predict(params, method_state, images):
+    statistics = method_state['batch_stats']
+    pictures, _, _ = networks.draw(
+      parts, params, statistics, plain(images), train=False
+    )
+    return jnp.clip(pictures, -1, 1)
+
+  def examine(params, method_state, batch, key):
+    del key
+    images, clean = pair(batch)
+    made = predict(params, method_state, batch['image'])
+    return losses.compared(images, made, clean)
+
+  return Method(
+    init=init, loss=loss, encode=encode, predict=predict, examine=examine
+  )
