@@ -13,6 +13,7 @@ from configs import (
   common,
   deepcluster_images,
   metric_images,
+  pretext_images,
   simclr_images,
   swav_images,
 )
@@ -20,6 +21,14 @@ from configs.byol_images import BYOL
 from configs.moco_images import MOCO
 from configs.simclr_images import SIMCLR
 from configs.simsiam_images import SIMSIAM
+
+# What features are worth that have seen every label.
+_SUPERVISED = {'method': {'name': 'supervised'}, 'views': {'count': 1}}
+SUPERVISED = {
+  'small': _SUPERVISED,
+  'cifar': _SUPERVISED,
+  'imagenet': simclr_images.SIMCLR['imagenet'] | _SUPERVISED,
+}
 
 
 def methods(options):
@@ -36,7 +45,23 @@ def methods(options):
   for objective, title in metric_images.TITLES.items():
     chosen = {'objective': objective}
     found[title] = metric_images.of_objective(common.ConfigDict(chosen))
+  for task, title in pretext_images.TITLES.items():
+    if task in tasks(options):
+      found[title] = pretext_images.of_task(common.ConfigDict({'task': task}))
   return found
+
+
+def tasks(options) -> set:
+  """Pretext tasks that the data is fit for.
+
+  Digits are gray and too small for patches, and print is known of glyphs only.
+  """
+  if options.data or options.dataset != 'glyphs':
+    unfit = {'pix2pix', 'cyclegan'}
+    if options.dataset == 'digits':
+      unfit |= {'relative_patch', 'jigsaw', 'colorization'}
+    return set(pretext_images.TASKS) - unfit
+  return set(pretext_images.TASKS)
 
 
 def get_config(arg=None):
@@ -57,9 +82,15 @@ def get_config(arg=None):
       )
       for seed in range(options.seeds)
     }
+  made['supervised, all labels'] = {
+    f'supervised_{seed}': simclr_images.pretraining(
+      dataset, options.scale, SUPERVISED
+    )
+    for seed in range(options.seeds)
+  }
   for stages in made.values():
     for seed, (name, stage) in enumerate(stages.items()):
-      stage.seed = seed
+      stage.seed, stage.probe = seed, False
       config[name] = stage
   config.recipe = tuple(name for stages in made.values() for name in stages)
   config.rows = tuple((title, tuple(stages)) for title, stages in made.items())

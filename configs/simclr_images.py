@@ -123,11 +123,13 @@ def network(dataset: str, scale: str) -> dict:
     }
   if form(dataset) == 'cifar':
     return kind | {'blocks': (2, 2, 2, 2), 'width': 64, 'stem': 'cifar'}
-  width = 8 if scale == 'smoke' else 32
-  stem = 'cifar' if dataset == 'digits' else 'imagenet'
+  small = {'name': 'convnet', 'dtype': 'float32'}
+  if scale == 'smoke':
+    return small | {'channels': (8, 16), 'grid': 3, 'width': 32}
+  # The last map has 6x6 cells of 48 pixels, and 4x4 of a digit's 16.
   if dataset == 'digits':
-    width //= 2
-  return kind | {'blocks': (1, 1, 1), 'width': width, 'stem': stem}
+    return small | {'channels': (32, 64), 'grid': 4, 'width': 128}
+  return small | {'channels': (32, 64, 128), 'grid': 6, 'width': 256}
 
 
 def pretraining(dataset: str, scale: str, method) -> ConfigDict:
@@ -139,7 +141,7 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
     if part in chosen:
       objective[part] = chosen[part]
   if kind == 'small':
-    size = {'batch_size': 64, 'steps': 20 if scale == 'smoke' else 1000}
+    size = {'batch_size': 64, 'steps': 20 if scale == 'smoke' else 700}
     policy, optimizer = 'characters', ADAMW
   elif kind == 'cifar':
     size = {'batch_size': 512, 'epochs': 200}

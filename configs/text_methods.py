@@ -17,24 +17,33 @@ from configs import (
   deepcluster_ocr,
   metric_ocr,
   moco_ocr,
+  pretext_images,
+  pretext_ocr,
   simclr_ocr,
   simsiam_ocr,
   swav_ocr,
 )
 from configs.metric_images import TITLES
 
-METHODS = {
-  'SimCLR': simclr_ocr.stages,
-  'SimSiam': simsiam_ocr.stages,
-  'MoCo v2': moco_ocr.stages,
-  'BYOL': byol_ocr.stages,
-  'SwAV': swav_ocr.stages,
-  'DeepCluster v1': functools.partial(deepcluster_ocr.stages, version=1),
-  'DeepCluster v2': deepcluster_ocr.stages,
-} | {
-  title: functools.partial(metric_ocr.stages, objective=objective)
-  for objective, title in TITLES.items()
-}
+METHODS = (
+  {
+    'SimCLR': simclr_ocr.stages,
+    'SimSiam': simsiam_ocr.stages,
+    'MoCo v2': moco_ocr.stages,
+    'BYOL': byol_ocr.stages,
+    'SwAV': swav_ocr.stages,
+    'DeepCluster v1': functools.partial(deepcluster_ocr.stages, version=1),
+    'DeepCluster v2': deepcluster_ocr.stages,
+  }
+  | {
+    title: functools.partial(metric_ocr.stages, objective=objective)
+    for objective, title in TITLES.items()
+  }
+  | {
+    title: functools.partial(pretext_ocr.stages, task=task)
+    for task, title in pretext_images.TITLES.items()
+  }
+)
 PRETRAINING = 300  # steps at `laptop`, so that there is time for all of them
 SUPERVISED = 'supervised, same labelled steps'
 
@@ -47,6 +56,9 @@ def of_seed(scale: str, seed: int):
     plain = make(scale)
     if scale == 'laptop':
       plain['pretrain'].steps = PRETRAINING
+      if 'hold' in plain['pretrain'].optimizer:
+        hold = {'prototypes': PRETRAINING // 20}
+        plain['pretrain'].optimizer.hold = hold
     names = {stage: f'{stage}_{name}_{seed}' for stage in plain}
     plain['head'].take.encoder = names['pretrain']
     plain['finetune'].take.update(encoder=names['head'], head=names['head'])
@@ -54,7 +66,11 @@ def of_seed(scale: str, seed: int):
       stages[names[stage]] = plain[stage]
     rows[f'{title} + head'] = names['head']
     rows[f'{title} + finetune'] = names['finetune']
-  stages[f'supervised_{seed}'] = simclr_ocr.stages(scale)['supervised']
+  plain = simclr_ocr.stages(scale)
+  stages[f'random_{seed}'] = plain['head']
+  plain['head'].take = {}
+  stages[f'supervised_{seed}'] = plain['supervised']
+  rows['random encoder + head'] = f'random_{seed}'
   rows[SUPERVISED] = f'supervised_{seed}'
   for stage in stages.values():
     stage.seed = seed

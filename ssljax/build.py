@@ -18,6 +18,7 @@ from ssljax.augment.text import text_views
 from ssljax.core import Method
 from ssljax.errors import check_known
 from ssljax.models import decoders, heads, instances
+from ssljax.models.convnet import ConvNet
 from ssljax.models.pixels import Pixels
 from ssljax.models.resnet import ResNet
 from ssljax.models.sequence import CtcHead, SequenceEncoder
@@ -27,6 +28,7 @@ ENCODERS = {
   'sequence': SequenceEncoder,
   'resnet': ResNet,
   'vit': ViT,
+  'convnet': ConvNet,
   'pixels': Pixels,
 }
 HEADS = {

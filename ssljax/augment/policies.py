@@ -31,8 +31,9 @@ _MOCO_V2 = Policy(
 )
 _BYOL = _SIMCLR._replace(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 _CHARACTERS = Policy(
-  # No mirror and no small crop: either may make another character. Much grain,
-  # blur or inversion leave a small network at chance for hundreds of steps.
+  # No mirror and no small crop: either may make another character. What is left
+  # alike of two views is taken for the character, so ground and ink must not
+  # be: grain hides the ground's texture, inversion which of the two is light.
   area=(0.5, 1.0),
   aspect=(3 / 4, 4 / 3),
   displacement=2.0,
@@ -43,10 +44,11 @@ _CHARACTERS = Policy(
   hue=0.2,
   channels=0.5,
   grayscale=0.2,
-  blur=0.2,
+  inversion=0.5,
+  blur=0.5,
   sigma=(1.0, 4.0),
-  noise=0.03,
-  noisy=0.3,
+  noise=0.1,
+  noisy=0.8,
 )
 POLICIES = {
   'simclr': (_SIMCLR, _SIMCLR),

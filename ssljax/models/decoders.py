@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ssljax.errors import UserError
 from ssljax.models.convolution import conv_general_dilated
 
 
@@ -44,7 +45,13 @@ class Decoder(nn.Module):
     """`maps` fine ones first; `images` what they are of."""
     _, height, width, _ = images.shape
     finest = (height // self.scale, width // self.scale)
-    levels = [each for each in maps if each.shape[1] < finest[0]]
+    levels = [each for each in maps if each.shape[1] <= finest[0]]
+    if not levels:
+      raise UserError(
+        f'Found feature maps of {[each.shape[1] for each in maps]} rows for '
+        f'pictures of {finest[0]}; expected one as small. Lower decoder.scale, '
+        'or use a deeper encoder.'
+      )
     x = self._start(features, levels[-1].shape[1:3], len(levels))
     for level in reversed(range(len(levels))):
       beside = [levels[level]] if self.skips else []

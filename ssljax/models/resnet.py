@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from ssljax.errors import check_known
 from ssljax.models.convolution import conv_general_dilated
+from ssljax.models.maps import sow
 from ssljax.models.norm import BatchNorm
 
 # By depth.
@@ -62,14 +63,14 @@ class ResNet(nn.Module):
       x = nn.relu(self._norm(train)(self._conv(self.width, 3)(x)))
     else:
       x = nn.relu(self._norm(train)(self._conv(self.width, 7, 2)(x)))
-      self.sow('maps', 'stem', x)
+      sow(self, 'stem', x)
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     block = self._bottleneck if self.bottleneck else self._basic
     for stage, count in enumerate(self.blocks):
       for place in range(count):
         stride = 2 if stage and not place else 1
         x = block(x, self.width * 2**stage, stride, train)
-      self.sow('maps', f'stage{stage}', x)
+      sow(self, f'stage{stage}', x)
     return x.mean(axis=(1, 2), dtype=jnp.float32)
 
   def _basic(self, x, channels: int, stride: int, train: bool):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ssljax.models.convolution import conv_general_dilated
+from ssljax.models.maps import sow
 
 
 class TransformerBlock(nn.Module):
@@ -83,7 +84,7 @@ class SequenceEncoder(nn.Module):
         conv_general_dilated=conv_general_dilated,
       )(x)
       x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
-      self.sow('maps', f'level{level}', x)
+      sow(self, f'level{level}', x)
     # One frame is a whole column of the feature map and its two neighbours.
     x = nn.Conv(
       self.width,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ssljax.errors import UserError
+from ssljax.models.maps import sow
 from ssljax.models.sequence import TransformerBlock
 
 # By size.
@@ -72,5 +73,5 @@ class ViT(nn.Module):
     for _ in range(self.layers):
       x = TransformerBlock(self.heads, dtype=self.dtype)(x)
     x = nn.LayerNorm(dtype=self.dtype)(x)
-    self.sow('maps', 'patches', x.reshape(batch, rows, columns, -1))
+    sow(self, 'patches', x.reshape(batch, rows, columns, -1))
     return x.mean(axis=1, dtype=jnp.float32)

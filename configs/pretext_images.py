@@ -1,0 +1,112 @@
+"""The pretext tasks on images, and what their features are worth.
+
+`task=` names one; papers and tasks are:
+
+- `rotation`, RotNet, arXiv 1803.07728: by which of four turns an image stands.
+- `relative_patch`, arXiv 1505.05192: which neighbour of the middle patch.
+- `jigsaw`, arXiv 1603.09246: in which of 64 orders nine patches were laid.
+- `colorization`, arXiv 1603.08511: which colours a gray image had.
+- `autoencoder`, Vincent et al. 2010: the image before noise was added.
+- `inpainting`, context encoder, arXiv 1604.07379: what stood in a hole.
+- `super_resolution`, SRGAN, arXiv 1609.04802: the image before it was small.
+- `pix2pix`, arXiv 1611.07004: the print behind an image, learnt from pairs; of
+  `glyphs`, whose print is known.
+- `cyclegan`, arXiv 1703.10593: the same, learnt without pairs.
+
+Data sets, commands, costs and evaluation are those of `simclr_images.py`;
+expected: `docs/pretext.md`. None has a recipe for CIFAR that others compare by:
+the optimizer there is that of the other recipes.
+
+  python -m ssljax.main --config=configs/pretext_images.py:task=rotation
+"""
+
+from configs import simclr_images
+
+ADAM = {
+  'name': 'adam',
+  'b1': 0.5,
+  'learning_rate': 1e-3,
+  'decay': 'cosine',
+  'warmup_share': 0.05,
+  'weight_decay': 0.0,
+}
+CRITIC = {
+  'name': 'adam',
+  'b1': 0.5,
+  'learning_rate': 2e-4,
+  'decay': 'constant',
+}
+
+
+def adversarial(*critics: str, every: int = 1) -> dict:
+  """Changes of an optimizer: critics have Adam of their own.
+
+  Args:
+    *critics: parts.
+    every: steps of a critic for one of the others.
+  """
+  return ADAM | {'players': dict.fromkeys(critics, CRITIC), 'every': every}
+
+
+TITLES = {
+  'rotation': 'rotation',
+  'relative_patch': 'relative patch',
+  'jigsaw': 'jigsaw',
+  'colorization': 'colourisation',
+  'autoencoder': 'autoencoder',
+  'inpainting': 'inpainting',
+  'super_resolution': 'super-resolution',
+  'pix2pix': 'pix2pix',
+  'cyclegan': 'CycleGAN',
+}
+# Each with what its stage changes of `simclr_images`.
+TASKS = {
+  'rotation': {
+    'method': {'name': 'rotation'},
+    'views': {'count': 1},
+    'batch_size': 32,  # of four turns each
+  },
+  'relative_patch': {'method': {'name': 'relative_patch'}},
+  'jigsaw': {'method': {'name': 'jigsaw'}},
+  'colorization': {
+    'method': {'name': 'colorization', 'decoder': {'scale': 4}},
+  },
+  'autoencoder': {
+    'method': {'name': 'autoencoder', 'decoder': {'skips': False}},
+  },
+  'inpainting': {
+    'method': {'name': 'inpainting'},
+    'changes': adversarial('critic'),
+    'batch_size': 32,
+  },
+  'super_resolution': {
+    'method': {'name': 'super_resolution'},
+    'changes': adversarial('critic'),
+    'batch_size': 32,
+  },
+  'pix2pix': {
+    'method': {'name': 'pix2pix'},
+    'changes': adversarial('critic'),
+    'clean': 'own',
+    'batch_size': 32,
+  },
+  'cyclegan': {
+    'method': {'name': 'cyclegan'},
+    'changes': adversarial('critic', 'reverse_critic'),
+    'clean': 'other',
+    'batch_size': 16,
+  },
+}
+
+
+def of_task(options) -> dict:
+  """A task as `simclr_images.recipe` takes a method: alike for all data."""
+  found = {'views': None} | TASKS[options.task]
+  sgd = simclr_images.SGD | {'learning_rate': 0.05}
+  large = {'policy': 'moco_v1', 'batch_size': 256, 'optimizer': sgd}
+  return {'small': found, 'cifar': found, 'imagenet': large | found}
+
+
+def get_config(arg=None):
+  """`--config=configs/pretext_images.py:SCALE,task=NAME,dataset=NAME,...`."""
+  return simclr_images.recipe(arg, '{task}', of_task, task='rotation')
