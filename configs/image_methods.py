@@ -69,6 +69,7 @@ def get_config(arg=None):
   known = simclr_images.ARGUMENTS | {'seeds': 1}
   options = common.parse_arg(arg, scales=('smoke', 'laptop'), **known)
   config = simclr_images.base(options)
+  config.evaluation.pictures = ()  # those of a method are its own config's
   dataset = config.data.name
   made = {'raw pixels': {'pixels': simclr_images.untrained(name='pixels')}}
   made['random encoder'] = {

@@ -141,7 +141,7 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
     if part in chosen:
       objective[part] = chosen[part]
   if kind == 'small':
-    size = {'batch_size': 64, 'steps': 20 if scale == 'smoke' else 700}
+    size = {'batch_size': 64, 'steps': 20 if scale == 'smoke' else 500}
     policy, optimizer = 'characters', ADAMW
   elif kind == 'cifar':
     size = {'batch_size': 512, 'epochs': 200}

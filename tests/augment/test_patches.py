@@ -82,6 +82,7 @@ def test_dropped_colours_leave_one_channel():
 
 def test_projected_colours_have_no_green_and_magenta():
   images = np.random.default_rng(0).normal(size=(2, 4, 6, 6, 3))
+  images = images.astype(np.float32)
   found = np.asarray(hide_colours(_keys(2), images, mode='project'))
   np.testing.assert_allclose(found @ [-1, 2, -1], 0, atol=1e-6)
   gray = np.repeat(images[..., :1], 3, axis=-1)

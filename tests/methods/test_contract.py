@@ -20,17 +20,27 @@ from ssljax import core, methods, optim, parallel
 from ssljax.augment.policies import policy_views
 from ssljax.augment.text import text_views
 from ssljax.checkpoint import Checkpoints
+from ssljax.methods.autoencoder import autoencoder
 from ssljax.methods.byol import byol
+from ssljax.methods.colorization import colorization
+from ssljax.methods.cyclegan import cyclegan
 from ssljax.methods.deepcluster import deepcluster
 from ssljax.methods.deepcluster_v2 import deepcluster_v2
+from ssljax.methods.inpainting import inpainting
+from ssljax.methods.jigsaw import jigsaw
 from ssljax.methods.metric import metric
 from ssljax.methods.moco import moco
+from ssljax.methods.pix2pix import pix2pix
 from ssljax.methods.recognize import recognize
+from ssljax.methods.relative_patch import relative_patch
+from ssljax.methods.rotation import rotation
 from ssljax.methods.simclr import simclr
 from ssljax.methods.simsiam import simsiam
+from ssljax.methods.super_resolution import super_resolution
 from ssljax.methods.supervised import supervised
 from ssljax.methods.swav import swav
 from ssljax.models import instances
+from ssljax.models.decoders import Decoder, PatchCritic
 from ssljax.models.heads import Classifier, Mlp, Predictor, Projector
 from ssljax.models.resnet import ResNet
 from ssljax.models.sequence import CtcHead, SequenceEncoder
@@ -53,6 +63,7 @@ class Case(NamedTuple):
       'gradient_norm' always.
     frozen: parts that must not move.
     images: the batch holds square images with a class each, not text.
+    clean: the batch holds a plain print of each image.
   """
 
   build: Callable[[str | None], core.Method]
@@ -63,6 +74,7 @@ class Case(NamedTuple):
   metrics: tuple[str, ...] = ()
   frozen: tuple[str, ...] = ()
   images: bool = False
+  clean: bool = False
 
 
 def _encoder():
@@ -199,6 +211,31 @@ def _images(method, *, parts, groups=0, views=2, small=0, **options):
       axis_name=axis_name,
       **options,
     )
+
+  return build
+
+
+def _drawn(method, *, critic=True, encoder=None, scale=1, **options):
+  """`build` of a method that makes pictures."""
+
+  def build(axis_name):
+    chosen = encoder or ResNet(
+      (1,), width=8, zero_init=False, axis_name=axis_name
+    )
+    modules = [chosen, Decoder(width=4, scale=scale)]
+    if critic:
+      modules.append(PatchCritic((8, 8)))
+    return method(*modules, axis_name=axis_name, **options)
+
+  return build
+
+
+def _pieces(method, **options):
+  """`build` of a method that cuts images into patches."""
+
+  def build(axis_name):
+    encoder = ResNet((1,), width=8, zero_init=False, axis_name=axis_name)
+    return method(encoder, grid=(2, 2), gap=1, axis_name=axis_name, **options)
 
   return build
 
@@ -376,6 +413,67 @@ CASES |= {
     images=True,
   ),
 }
+_PIECES = Case(
+  _pieces(relative_patch),
+  parts=('encoder', 'head'),
+  progress=('accuracy', 0.2),
+  steps=60,
+  metrics=('accuracy',),
+  images=True,
+)
+_DRAWN = Case(
+  _drawn(autoencoder, critic=False),
+  parts=('encoder', 'decoder'),
+  progress=('psnr', 1.0),
+  metrics=('psnr',),
+  images=True,
+)
+_CRITICISED = _DRAWN._replace(
+  parts=('encoder', 'decoder', 'critic'), metrics=('psnr', 'critic_loss')
+)
+CASES |= {
+  'rotation': _PIECES._replace(
+    build=_images(rotation, views=1, parts=lambda shared: []),
+  ),
+  'rotation/text': _PIECES._replace(
+    build=lambda axis_name: rotation(_encoder(), turns=2, axis_name=axis_name),
+    images=False,
+  ),
+  'relative_patch': _PIECES,
+  'jigsaw': _PIECES._replace(
+    build=_pieces(jigsaw, orders=6),
+    parts=('encoder', 'places', 'head'),
+  ),
+  'colorization': _DRAWN._replace(
+    build=_drawn(colorization, critic=False, scale=2),
+    progress=('loss', -0.3),
+    metrics=(),
+  ),
+  'colorization/l2': _DRAWN._replace(
+    build=_drawn(colorization, critic=False, scale=2, form='l2'), metrics=()
+  ),
+  'autoencoder': _DRAWN,
+  'autoencoder/text': _DRAWN._replace(
+    build=_drawn(autoencoder, critic=False, encoder=_encoder()),
+    images=False,
+    clean=True,
+  ),
+  'inpainting': _CRITICISED._replace(build=_drawn(inpainting)),
+  'super_resolution': _CRITICISED._replace(build=_drawn(super_resolution)),
+  # Their weights are for the learning rates of their papers.
+  'pix2pix': _CRITICISED._replace(build=_drawn(pix2pix, l1=1.0), clean=True),
+  'cyclegan': Case(
+    _drawn(cyclegan, cycle=1.0, pool=40),
+    parts=(
+      *('encoder', 'decoder', 'reverse_encoder', 'reverse_decoder'),
+      *('critic', 'reverse_critic'),
+    ),
+    progress=('cycle', -0.1),
+    metrics=('cycle', 'critic_loss_clean', 'critic_loss_noisy'),
+    images=True,
+    clean=True,
+  ),
+}
 FIRST = tuple(name for name in CASES if '/' not in name)
 IMAGES = tuple(name for name in CASES if CASES[name].images and '/' in name)
 VARIANTS = (
@@ -384,6 +482,8 @@ VARIANTS = (
   'swav/hard',
   'metric/margin',
   'metric/n_pair',
+  'rotation/text',
+  'autoencoder/text',
   *IMAGES,
 )
 MANY = ('pmap', 'shard_map')
@@ -426,6 +526,10 @@ def _batch_of(name, seed=0):
   if CASES[name].images:
     batch['image'] = batch['image'][:, :, :HEIGHT]
     batch['label'] = batch['label'][:, 0] - 1
+  if CASES[name].clean:
+    # Like print: two values, and another one than the image's own.
+    dark = batch['image'].mean(axis=-1, keepdims=True) < 128
+    batch['clean'] = (255 * dark).astype(np.uint8).repeat(3, axis=-1)
   return batch
 
 
@@ -649,7 +753,7 @@ def test_encode_and_predict_are_deterministic_and_change_nothing(name):
 
     found = call(images)
     assert found.dtype == np.float32
-    assert found.ndim in (2, 3)
+    assert found.ndim in (2, 3, 4)
     assert len(found) == ROWS
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(call(images), found)
@@ -658,6 +762,33 @@ def test_encode_and_predict_are_deterministic_and_change_nothing(name):
     others[3:] = 255 - others[3:]
     np.testing.assert_allclose(call(others)[:3], found[:3], atol=1e-5)
     chex.assert_trees_all_equal(_copy(state), run.states[-1])
+
+
+@pytest.mark.parametrize(
+  'name', [name for name in FIRST if CASES[name].build(None).examine]
+)
+def test_examine_tells_of_each_image_by_itself(name):
+  method, state = CASES[name].build(None), _run(name, 'jit', 1).state
+  examine = jax.jit(method.examine)
+
+  def call(batch):
+    key = jax.random.key(3)
+    return examine(state.params, state.method_state, batch, key)
+
+  batch = _batch_of(name, seed=9)
+  figures, pictures = call(batch)
+  assert figures
+  for values in figures.values():
+    assert values.shape == (ROWS,)
+    assert np.isfinite(values).all()
+  for picture in pictures.values():
+    assert picture.shape == (ROWS, HEIGHT, HEIGHT, 3)
+    assert 0 <= picture.min() <= picture.max() <= 1
+  others = {key: values.copy() for key, values in batch.items()}
+  others['image'][3:] = 255 - others['image'][3:]
+  again, _ = call(others)
+  for key in {'accuracy', 'psnr', 'colour_error'} & set(figures):
+    np.testing.assert_allclose(again[key][:3], figures[key][:3], atol=1e-3)
 
 
 @pytest.mark.parametrize('name', [name for name in CASES if CASES[name].frozen])
