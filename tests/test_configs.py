@@ -27,6 +27,7 @@ SCALES = {
   'swav_ocr': ('smoke', 'laptop', 'article'),
   'deepcluster_ocr': ('smoke', 'laptop', 'article'),
   'metric_ocr': ('smoke', 'laptop', 'article'),
+  'pretext_ocr': ('smoke', 'laptop', 'article'),
   'text_methods': ('smoke', 'laptop'),
   'text_fractions': ('smoke', 'laptop'),
 }

@@ -4,8 +4,11 @@ import importlib
 import json
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import pytest
 
+from configs import pretext_images
 from ssljax import build, main, results
 from ssljax.augment.policies import POLICIES
 
@@ -86,8 +89,44 @@ def test_all_methods_are_compared_and_alike():
     for stage in config.recipe
     if config[stage].method.name not in results.LABELLED
   ]
-  for key in ('batch_size', 'steps', 'data'):
-    assert len({str(stage[key]) for stage in trained}) == 1, key
+  assert len({stage.steps for stage in trained}) == 1
+  assert {stage.data.split for stage in trained} == {'train'}
+  # Pretext tasks look at an image several times, or have a critic to feed.
+  joint = [
+    stage for stage in trained if stage.method.name not in pretext_images.TASKS
+  ]
+  for key in ('batch_size', 'data'):
+    assert len({str(stage[key]) for stage in joint}) == 1, key
+
+
+def test_tasks_that_digits_are_not_fit_for_are_left_out():
+  config = _config('image_methods', 'dataset=digits')
+  methods = {config[stage].method.name for stage in config.recipe}
+  left = set(pretext_images.TASKS) - methods
+  assert left == {
+    'relative_patch',
+    'jigsaw',
+    'colorization',
+    'pix2pix',
+    'cyclegan',
+  }
+
+
+@pytest.mark.parametrize('task', pretext_images.TASKS)
+def test_a_task_has_its_players(task):
+  config = _config('pretext_images', f'task={task}')
+  stage = config.pretrain
+  assert stage.method.name == task
+  method = build.method(config, stage, steps=1)
+  size = config.data.size
+  batch = {
+    'image': jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8),
+    'clean': jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8),
+    'index': jax.ShapeDtypeStruct((2,), jnp.int32),
+  }
+  params, _ = jax.eval_shape(method.init, jax.random.key(0), batch)
+  critics = {part for part in params if 'critic' in part}
+  assert critics == set(stage.optimizer.get('players', {}))
 
 
 def test_swav_on_cifar_is_lightlys():

@@ -1,21 +1,35 @@
 """What a method carries from step to step survives a stop: bit by bit."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 import tiny_ocr
 
-from configs import deepcluster_ocr, moco_ocr
+from configs import deepcluster_ocr, moco_ocr, pretext_ocr
 from ssljax import main, train
 from ssljax.checkpoint import read
 
 STEPS = 12
+
+
+def _task(task, scale):
+  config = pretext_ocr.get_config(f'{scale},task={task}')
+  config.pretrain.method.pool = 16
+  config.pretrain.method.decoder.width = 4
+  config.pretrain.method.critic = {'widths': (4, 4)}
+  return config
+
+
 # With the step to stop at: epochs are of 8 steps, a checkpoint is due every 5.
 RECIPES = {
   # A queue with its pointer, and a momentum copy.
   'moco': (moco_ocr.get_config, 6),
   # A memory. At the end of an epoch: what begins the next is in no checkpoint.
   'deepcluster_v2': (deepcluster_ocr.get_config, 8),
+  # Two pools of pictures, and critics with an optimizer of their own.
+  'cyclegan': (functools.partial(_task, 'cyclegan'), 6),
 }
 
 
@@ -31,7 +45,8 @@ def _config(name):
   config.projector, config.predictor = made.projector, made.predictor
   config.projector.width = 16
   config.pretrain.steps, config.pretrain.batch_size = STEPS, 8
-  config.pretrain.views.strokes = 0
+  if 'strokes' in config.pretrain.views:
+    config.pretrain.views.strokes = 0
   config.mapping = 'jit'
   method = config.pretrain.method
   for option, value in (
