@@ -34,7 +34,7 @@ def test_the_mask_is_where_the_characters_are(layout):
     assert example.mask.max() > 200
     columns = np.flatnonzero((example.mask > 60).any(axis=0))
     left, right = example.extents.min(), example.extents.max()
-    # A shadow's sides are ink, and none of the letters'; JPEG's blocks reach far.
+    # A shadow's sides are ink and no letters'; JPEG's blocks reach far.
     slack = 6 if layout in ('shadow', 'jpeg') else 3
     assert left - 1 <= columns[0] <= left + slack
     assert right - slack <= columns[-1] + 1 <= right + 1

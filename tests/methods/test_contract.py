@@ -414,10 +414,10 @@ CASES |= {
   ),
 }
 _PIECES = Case(
-  _pieces(relative_patch),
+  _pieces(relative_patch, colours='keep', jitter=False),
   parts=('encoder', 'head'),
   progress=('accuracy', 0.2),
-  steps=60,
+  steps=120,
   metrics=('accuracy',),
   images=True,
 )
