@@ -13,7 +13,6 @@ from configs import simclr_ocr
 
 MOCO = {
   'name': 'moco',
-  'projector': {'name': 'mlp', 'widths': (128, 128)},
   'temperature': 0.1,
   'momentum': 0.99,
   'queue_steps': 8,
