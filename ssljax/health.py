@@ -98,10 +98,11 @@ class Monitor:
     """Takes in one line of the log; returns the alarms that it raises."""
     values = dict(values)
     if 'loss_at_chance' in values:
-      # As a share, so that one threshold serves every number of candidates.
+      # As a share, so that one threshold serves every number of candidates. A
+      # loss that comes down to chance from above has learned nothing yet.
       chance = max(values['loss_at_chance'], 1e-6)
       loss = values.get('method_loss', values['loss'])
-      values['loss_below_chance'] = 1 - loss / chance
+      values['loss_below_chance'] = max(0.0, 1 - loss / chance)
     messages = []
     for sign in SIGNS:
       value = values.get(sign.figure)
@@ -113,8 +114,8 @@ class Monitor:
       first, before = self._since.setdefault(sign.figure, (step, value))
       if step - first < PATIENCE:
         continue
-      # A loss above chance is below 0 here.
-      if value > before + sign.gain * abs(before):
+      # Of next to nothing any growth would be large.
+      if value > before + sign.gain * max(before, sign.threshold / 10):
         self._since[sign.figure] = (step, value)  # rising: wait once more
         continue
       if sign.figure not in self.raised:

@@ -19,6 +19,7 @@ from ssljax.methods.byol import byol
 from ssljax.methods.moco import moco
 from ssljax.methods.simclr import simclr
 from ssljax.methods.simsiam import simsiam
+from ssljax.methods.swav import swav
 from ssljax.models import instances
 from ssljax.models.heads import Mlp
 
@@ -206,12 +207,14 @@ _byol = functools.partial(byol, Encoder(), *_HEADS, momentum=0.98, **_SHARED)
 _late = functools.partial(
   byol, Encoder(), Mlp((32, 16)), Mlp((8, 16), hidden_norm=False), **_SHARED
 )
+_swav = functools.partial(swav, **_contrastive, prototypes=16)
 HEALTHY = {
   'SimCLR': Recipe(simclr(**_contrastive, contrast='nt_xent')),
   'MoCo': Recipe(moco(**_contrastive, queue=512, momentum=0.98)),
   'SimSiam': Recipe(_simsiam()),
   'BYOL': Recipe(_byol()),
   'BYOL, late predictor': Recipe(_late(momentum=0.999), 0.3, late=True),
+  'SwAV': Recipe(_swav()),
 }
 PLANTED = {
   'SimSiam without stop_gradient': Recipe(_simsiam(stop_gradient=False)),
@@ -220,6 +223,11 @@ PLANTED = {
   'BYOL without momentum, late predictor': Recipe(
     _late(momentum=0.0), 0.3, late=True
   ),
+}
+# Clusters that nothing tells apart: the loss stays at ln K.
+PLANTED_SWAV = {
+  'without normalisation': Recipe(_swav(normalize=False), 0.05),
+  'one iteration, large epsilon': Recipe(_swav(iterations=1, epsilon=1.0)),
 }
 # One linear layer is all that stands between the features and the loss.
 _bare = {
@@ -316,3 +324,18 @@ def test_a_planted_collapse_of_the_features_is_named(name, seed):
   monitor, line = _trained(PLANTED_BARE[name], seed)
   assert 'the features of all images are the same (' in monitor.raised['std']
   assert line['cosine'] > 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('name', PLANTED_SWAV)
+def test_a_planted_collapse_of_clusters_is_named(name, seed):
+  monitor, _ = _trained(PLANTED_SWAV[name], seed)
+  assert 'the loss stays at chance' in monitor.raised['loss_below_chance']
+
+
+def test_a_loss_that_comes_down_to_chance_has_learned_nothing():
+  course = 2.0 + 0.98 ** np.arange(400)
+  ((step, message),) = _alarms(course, figure='loss', loss_at_chance=2.0)
+  assert step == 1 + PATIENCE
+  assert 'stays at chance' in message
