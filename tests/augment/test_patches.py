@@ -1,5 +1,6 @@
 """Patches: where they come from, and that nothing else gives a place away."""
 
+import functools
 import itertools
 import math
 
@@ -14,7 +15,9 @@ from ssljax.augment.patches import (
   permutations,
   standardize,
 )
+from ssljax.data import glyphs
 from ssljax.errors import UserError
+from ssljax.evals import linear_probe
 
 
 def _keys(count, seed=0):
@@ -118,3 +121,69 @@ def test_permutations_are_far_apart(places, count, least):
 def test_more_permutations_than_there_are(count):
   with pytest.raises(UserError, match=f'expected 2 to {math.factorial(4)}'):
     permutations(4, count)
+
+
+SIDES, OPPOSITE = (1, 3, 5, 7), (3, 2, 1, 0)  # of the middle of a grid of 3x3
+
+
+@functools.cache
+def _glyphs(count=1500):
+  task = (0, 'train', 0, count)
+  return glyphs.render_chunk(task).astype(np.float32) / 255
+
+
+def _neighbours(*, gap, jitter):
+  """Middle patches, one beside each, and which side that is on."""
+  images = _glyphs()
+  pieces = np.asarray(
+    patches(_keys(len(images)), images, grid=(3, 3), gap=gap, jitter=jitter)
+  )
+  sides = np.random.default_rng(0).integers(4, size=len(images))
+  others = pieces[np.arange(len(images)), np.take(SIDES, sides)]
+  return pieces[:, 4], others, sides
+
+
+def _borders(middles, others):
+  """How well a border of 2 pixels goes on in the other patch, by side."""
+
+  def strips(x):
+    return (
+      *(x[:, :2].mean(1), x[:, :, :2].mean(2)),
+      *(x[:, :, -2:].mean(2), x[:, -2:].mean(1)),
+    )
+
+  a, b = strips(middles), strips(others)
+  apart = [np.abs(a[s] - b[OPPOSITE[s]]).mean((1, 2)) for s in range(4)]
+  return np.log(1e-3 + np.stack(apart, axis=1))
+
+
+def _interiors(middles, others):
+  """How much there is to see in each quarter of what the border encloses."""
+  found = []
+  for x in (middles[:, 2:-2, 2:-2], others[:, 2:-2, 2:-2]):
+    half = x.shape[1] // 2
+    for rows, columns in itertools.product(
+      (slice(half), slice(half, None)), repeat=2
+    ):
+      found.append(x[:, rows, columns].std((1, 2)).mean(-1))
+  return np.stack(found, axis=1)
+
+
+def _accuracy(features, sides):
+  half = len(sides) // 2
+  guesses, _ = linear_probe(
+    features[:half], sides[:half], features[half:], strength=1.0
+  )
+  return np.mean(guesses == sides[half:])
+
+
+def test_gap_and_jitter_take_the_borders_away_as_a_shortcut():
+  """0.61 without them on these images, 0.29 with them; 0.25 by chance."""
+  *touching, sides = _neighbours(gap=0, jitter=False)
+  *apart, _ = _neighbours(gap=4, jitter=True)
+  shortcut = _accuracy(_borders(*touching), sides)
+  left = _accuracy(_borders(*apart), sides)
+  content = _accuracy(_interiors(*apart), sides)
+  assert shortcut > 0.5
+  assert left < 0.35
+  assert content > left + 0.08
