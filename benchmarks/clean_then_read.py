@@ -1,0 +1,107 @@
+"""Is text read better after it has been cleaned?
+
+  python benchmarks/clean_then_read.py RUN STAGE WORKDIR [DATA_DIR]
+
+STAGE is a stage of the run folder RUN that makes pictures of images: pix2pix,
+CycleGAN or a denoising autoencoder. Its network cleans all images of RUN's data
+set; then readers are trained from scratch on the labelled ones, for the same
+steps as the recipe's supervised stage and with the same views: one on the
+images as they are, one on the cleaned ones. Prints the edit-distance accuracy
+of both on the test images, by layout. Three minutes on 2 CPU cores.
+"""
+
+import csv
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from configs import simclr_ocr
+from ssljax import build, evals, train
+from ssljax.checkpoint import read
+from ssljax.data import datasets, sources
+from ssljax.log import read_json, table
+from ssljax.main import keep_heap
+
+BATCH = 500
+
+
+class Cleaned:
+  """A data set whose images have been through a network."""
+
+  def __init__(self, dataset, clean):
+    self.splits = [split for split in dataset.splits if split != 'unlabeled']
+    self._dataset, self._clean = dataset, clean
+
+  def open(self, split):
+    source = self._dataset.open(split)
+    columns = source.gather(range(len(source)))
+    images = columns['image']
+    columns['image'] = np.concatenate(
+      [
+        self._clean(images[start : start + BATCH])
+        for start in range(0, len(images), BATCH)
+      ]
+    )
+    return sources.MemorySource(columns, source.layouts)
+
+
+def cleaner(run: pathlib.Path, stage: str):
+  """uint8 images to uint8 images, by the trained stage."""
+  config = ConfigDict(read_json(run / 'config.json'))
+  method = build.method(config, config[stage], steps=1, examples=1)
+  state = read(run / stage / 'checkpoints', 'params', 'method_state').state
+  predict = jax.jit(method.predict)
+
+  def clean(images):
+    made = predict(state['params'], state['method_state'], images)
+    return np.rint(127.5 * (np.asarray(made) + 1)).astype(np.uint8)
+
+  return clean
+
+
+def accuracies(folder: pathlib.Path) -> dict[str, float]:
+  """Edit-distance accuracy on `test`, and on each layout of it."""
+  with (folder / 'predictions.csv').open() as file:
+    rows = [row for row in csv.DictReader(file) if row['split'] == 'test']
+  groups = {'test': rows}
+  for row in rows:
+    groups.setdefault(row['layout'], []).append(row)
+  return {
+    name: evals.edit_distance_accuracy(
+      [row['prediction'] for row in group], [row['label'] for row in group]
+    )
+    for name, group in groups.items()
+  }
+
+
+def main(
+  run: str, stage: str, workdir: str, data_dir: str = '~/.cache/ssljax'
+) -> None:
+  keep_heap()
+  run, workdir = pathlib.Path(run), pathlib.Path(workdir)
+  config = simclr_ocr.get_config('laptop')
+  config.data = ConfigDict(read_json(run / 'config.json')).data
+  data_dir = str(pathlib.Path(data_dir).expanduser())
+  dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
+  found = {}
+  for name, data in (
+    ('as they are', dataset),
+    (f'cleaned by {stage}', Cleaned(dataset, cleaner(run, stage))),
+  ):
+    folder = workdir / name.replace(' ', '_')
+    train.run_stage(
+      config, 'supervised', workdir=folder, dataset=data, stop=lambda: False
+    )
+    found[name] = accuracies(folder / 'supervised')
+  names = list(found['as they are'])
+  rows = [(name, *(each[x] for x in names)) for name, each in found.items()]
+  print(table(rows, ('images', *names)))
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
