@@ -16,7 +16,8 @@ from configs.simclr_images import LARS, mlp
 
 SWAV = {
   'small': {
-    'method': {'name': 'swav', 'prototypes': 128},
+    # Sharper codes than the paper's 0.05, or the loss stays at ln K here.
+    'method': {'name': 'swav', 'prototypes': 128, 'epsilon': 0.01},
     'projector': mlp(128, 64),
     # The small crops of a character are half of it.
     'views': {'small': 2, 'small_size': 24, 'small_area': (0.3, 0.5)},
