@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import ssljax
@@ -30,13 +31,14 @@ ROWS = {
   'SimCLR + finetune': 'finetune',
   'supervised': 'supervised',
 }
-TINY = {'blocks': (1,), 'width': 8}
+# With BatchNorm, whose statistics have to go where the encoder goes.
+TINY = {'name': 'resnet', 'blocks': (1,), 'width': 8, 'stem': 'cifar'}
 
 
 def _config(arg):
   config = simclr_images.get_config(f'smoke,{arg}')
   config.mapping = 'jit'  # a third of the time
-  config.encoder.update(TINY)
+  config.encoder = ConfigDict(TINY)
   config.evaluation.fractions = (0.05, 1.0)
   config.log_every = 1
   for stage in ('pretrain', 'finetune', 'supervised'):
@@ -209,6 +211,7 @@ def test_an_encoder_goes_over_to_other_data(workdir, tmp_path, monkeypatch):
   config.recipe = ('pretrain',)
   config.evaluation.pictures = ()
   config.data.counts = {'train': 360, 'test': 72}
+  config.encoder.stem = 'imagenet'
   with pytest.raises(UserError, match='encoder that is taken with shape'):
     _run(config, tmp_path / 'other', tmp_path)
   config.encoder = _config('dataset=digits').encoder

@@ -1,0 +1,112 @@
+"""The small encoder, the maps that encoders leave, decoders and critics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssljax.errors import UserError
+from ssljax.models import networks
+from ssljax.models.convnet import ConvNet
+from ssljax.models.decoders import Decoder, PatchCritic
+from ssljax.models.pixels import Pixels
+from ssljax.models.resnet import ResNet
+from ssljax.models.sequence import SequenceEncoder
+from ssljax.models.vit import ViT
+
+ENCODERS = {
+  'convnet': (ConvNet((8, 8), grid=3, width=16), (2, 24, 24, 3), (12, 6)),
+  'resnet': (ResNet((1, 1), width=8), (2, 32, 32, 3), (16, 8, 4)),
+  'sequence': (
+    SequenceEncoder((8, 8), width=16, layers=0, heads=2),
+    (2, 16, 32, 3),
+    (8, 4),
+  ),
+  'vit': (ViT(width=16, layers=1, heads=2, patch=8), (2, 24, 24, 3), (3,)),
+}
+
+
+def _images(shape, seed=0):
+  values = np.random.default_rng(seed).uniform(-1, 1, shape)
+  return jnp.asarray(values, jnp.float32)
+
+
+def test_the_small_encoder_sees_patches_as_well():
+  encoder = ConvNet((8, 8), grid=3, width=16)
+  variables = encoder.init(jax.random.key(0), _images((2, 24, 24, 3)))
+  assert set(variables) == {'params'}
+  assert encoder.apply(variables, _images((2, 24, 24, 3))).shape == (2, 16)
+  assert encoder.apply(variables, _images((5, 10, 10, 3))).shape == (5, 16)
+  gray = _images((2, 24, 24, 1))
+  np.testing.assert_allclose(
+    encoder.apply(variables, gray),
+    encoder.apply(variables, gray.repeat(3, axis=-1)),
+    atol=1e-5,
+  )
+
+
+def test_the_small_encoder_tells_places_apart():
+  """Which a mean over the last map would not: the same thing elsewhere."""
+  encoder = ConvNet((8, 8), grid=3, width=16)
+  image = np.zeros((1, 24, 24, 3), np.float32)
+  image[:, 4:8, 4:8] = 1
+  moved = np.roll(image, 12, axis=(1, 2))
+  variables = encoder.init(jax.random.key(0), image)
+  a, b = (np.asarray(encoder.apply(variables, x)) for x in (image, moved))
+  assert np.abs(a - b).max() > 0.1
+
+
+@pytest.mark.parametrize('name', ENCODERS)
+@pytest.mark.parametrize(('skips', 'scale'), [(True, 1), (False, 1), (True, 4)])
+def test_a_picture_of_every_encoder(name, skips, scale):
+  encoder, shape, rows = ENCODERS[name]
+  decoder = Decoder(width=4, skips=skips, scale=scale)
+  parts = {'encoder': encoder, 'decoder': decoder}
+  images = _images(shape)
+  params, statistics = networks.init_drawing(parts, jax.random.key(0), images)
+  _, maps, _ = networks.maps(encoder, params, statistics, images, train=False)
+  assert tuple(each.shape[1] for each in maps) == rows  # fine ones first
+  picture, features, _ = networks.draw(
+    parts, params, statistics, images, train=True
+  )
+  assert picture.shape == (2, shape[1] // scale, shape[2] // scale, 3)
+  assert picture.dtype == features.dtype == jnp.float32
+
+
+def test_without_skips_all_passes_through_the_features():
+  encoder, shape, _ = ENCODERS['convnet']
+  images, others = _images(shape), _images(shape, 1)
+  for skips in (True, False):
+    decoder = Decoder(width=4, skips=skips)
+    parts = {'encoder': encoder, 'decoder': decoder}
+    params, _ = networks.init_drawing(parts, jax.random.key(0), images)
+    features, maps, _ = networks.maps(encoder, params, {}, images, train=False)
+    _, other, _ = networks.maps(encoder, params, {}, others, train=False)
+
+    def drawn(maps, images, decoder=decoder, params=params, features=features):
+      return decoder.apply(
+        {'params': params['decoder']}, features, maps, images
+      )
+
+    same = np.allclose(drawn(maps, images), drawn(other, others), atol=1e-6)
+    assert same != skips
+
+
+def test_what_cannot_be_drawn_from():
+  images = _images((2, 24, 24, 3))
+  parts = {'encoder': Pixels(), 'decoder': Decoder()}
+  with pytest.raises(UserError, match='Pixels as the encoder'):
+    networks.init_drawing(parts, jax.random.key(0), images)
+  parts = {'encoder': ConvNet((8,), grid=3), 'decoder': Decoder(scale=8)}
+  with pytest.raises(UserError, match=r'maps of \[12\] rows.*pictures of 3'):
+    networks.init_drawing(parts, jax.random.key(0), images)
+
+
+def test_a_critic_judges_each_picture_by_itself():
+  critic, images = PatchCritic((8, 8)), _images((4, 16, 16, 3))
+  params = critic.init(jax.random.key(0), images)
+  whole = critic.apply(params, images)
+  assert whole.shape == (4, 4, 4)
+  np.testing.assert_allclose(
+    critic.apply(params, images[:1]), whole[:1], atol=1e-5
+  )
