@@ -51,6 +51,12 @@ SUPERVISED = 'supervised, same labelled steps'
 def of_seed(scale: str, seed: int):
   """Every stage of a seed by name, and each row's last one by title."""
   stages, rows = {}, {}
+  plain = simclr_ocr.stages(scale)
+  stages[f'random_{seed}'] = plain['head']
+  plain['head'].take = {}
+  stages[f'supervised_{seed}'] = plain['supervised']
+  rows['random encoder + head'] = f'random_{seed}'
+  rows[SUPERVISED] = f'supervised_{seed}'
   for title, make in METHODS.items():
     name = title.lower().replace(' ', '_').replace('-', '_')
     plain = make(scale)
@@ -66,12 +72,6 @@ def of_seed(scale: str, seed: int):
       stages[names[stage]] = plain[stage]
     rows[f'{title} + head'] = names['head']
     rows[f'{title} + finetune'] = names['finetune']
-  plain = simclr_ocr.stages(scale)
-  stages[f'random_{seed}'] = plain['head']
-  plain['head'].take = {}
-  stages[f'supervised_{seed}'] = plain['supervised']
-  rows['random encoder + head'] = f'random_{seed}'
-  rows[SUPERVISED] = f'supervised_{seed}'
   for stage in stages.values():
     stage.seed = seed
   return stages, rows

@@ -16,9 +16,9 @@ STEPS = 12
 
 def _task(task, scale):
   config = pretext_ocr.get_config(f'{scale},task={task}')
-  config.pretrain.method.pool = 16
-  config.pretrain.method.decoder.width = 4
-  config.pretrain.method.critic = {'widths': (4, 4)}
+  config.pretrain.method.update(
+    pool=16, decoder={'width': 4}, critic={'widths': (4, 4)}
+  )
   return config
 
 
