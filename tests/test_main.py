@@ -14,6 +14,7 @@ import tiny_ocr
 from ssljax import main, train
 from ssljax.checkpoint import read
 
+pytestmark = pytest.mark.slow  # starts processes
 ROOT = pathlib.Path(__file__).parent.parent
 DRIVER = str(ROOT / 'tests' / 'driver.py')
 TINY = f'--config={ROOT}/tests/tiny_ocr.py'

@@ -17,6 +17,7 @@ from ssljax import build, core, main, plan, results, runs
 from ssljax.checkpoint import read
 from ssljax.errors import UserError
 
+pytestmark = pytest.mark.slow  # trains four stages
 LABELLED, ALL = 24, 40
 
 
