@@ -46,12 +46,6 @@ def rotation(
     made = [jnp.rot90(images, each, axes=(1, 2)) for each in quarters]
     return jnp.concatenate(made), jnp.arange(turns).repeat(len(images))
 
-  def logits(params, statistics, images, train):
-    outputs, statistics = networks.apply(
-      parts, params, statistics, images, train=train
-    )
-    return outputs, statistics
-
   def init(key, batch):
     params, statistics = networks.init(parts, key, plain(batch['image']))
     return params, {'batch_stats': statistics}
@@ -64,8 +58,8 @@ def rotation(
         key, batch['image'], batch['index'], batch.get('width')
       )
     images, labels = turned(images)
-    outputs, statistics = logits(
-      params, method_state['batch_stats'], images, True
+    outputs, statistics = networks.apply(
+      parts, params, method_state['batch_stats'], images, train=True
     )
     values, hits = losses.classification(outputs['head'], labels)
     metrics = {
@@ -82,7 +76,9 @@ def rotation(
   def examine(params, method_state, batch, key):
     del key
     images, labels = turned(plain(batch['image']))
-    outputs, _ = logits(params, method_state['batch_stats'], images, False)
+    outputs, _ = networks.apply(
+      parts, params, method_state['batch_stats'], images, train=False
+    )
     _, hits = losses.classification(outputs['head'], labels)
     return {'accuracy': hits.reshape(turns, -1).mean(axis=0)}, {}
 
