@@ -39,11 +39,14 @@ def evaluate(config, stage, state, dataset, directory: pathlib.Path) -> dict:
 
 
 def held_out(config, stage, dataset):
-  """Examples that a pretext task is tested on, or None if there are none."""
+  """Examples that a pretext task is tested on; None without task or examples.
+
+  Nothing is opened for other methods.
+  """
   splits = [
     split for split in ('test', 'validation') if split in dataset.splits
   ]
-  if not splits:
+  if stage.method.examine is None or not splits:
     return None
   return with_clean(
     config[stage.name], dataset.open(splits[0]), dataset, split=splits[0]
@@ -56,7 +59,7 @@ def examine(config, stage, state, dataset) -> dict:
   {'task': {figure: {'value', 'low', 'high', 'count'}}}, or {} of other methods.
   """
   source = held_out(config, stage, dataset)
-  if stage.method.examine is None or source is None:
+  if source is None:
     return {}
   compiled = jax.jit(stage.method.examine)
   parts = []
@@ -89,7 +92,7 @@ def grid(config, stage, dataset, *, rows: int = 8):
   that make no pictures.
   """
   source = held_out(config, stage, dataset)
-  if stage.method.examine is None or source is None:
+  if source is None:
     return None
   batch = stage.transform(source.gather(range(min(rows, len(source)))))
   key = jax.random.key(0)

@@ -119,6 +119,30 @@ def hide_colours(
   return jax.vmap(of_image)(keys, pieces)
 
 
+def puzzle(
+  key,
+  images: Float[Array, 'b h w 3'],
+  index: Int[Array, 'b'],
+  *,
+  grid: tuple[int, int],
+  gap: int,
+  jitter: bool,
+  colours: str,
+  answers: int,
+) -> tuple[Float[Array, 'b places _h _w 3'], Int[Array, 'b']]:
+  """Patches of each image, and which of so many answers it is to have.
+
+  Both hang on the key and on the image's own index.
+  """
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+  cut_keys, colour_keys, answer_keys = jax.vmap(
+    lambda key: jax.random.split(key, 3), out_axes=1
+  )(keys)
+  pieces = patches(cut_keys, images, grid=grid, gap=gap, jitter=jitter)
+  draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, answers))
+  return hide_colours(colour_keys, pieces, mode=colours), draw(answer_keys)
+
+
 def standardize(
   pieces: Float[Array, 'b places h w c'],
 ) -> Float[Array, 'b places h w c']:

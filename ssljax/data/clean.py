@@ -1,13 +1,10 @@
 """The plain print behind rendered images, beside them: dark on white."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ssljax.data import workers
 from ssljax.errors import UserError
-
-CHUNK = 250  # masks that a worker renders at a time
 
 
 class Cleaned:
@@ -54,22 +51,4 @@ def no_masks():
     'Found images that were not rendered, whose clean print is not known; '
     'expected rendered text or glyphs. Leave data.clean out, or use another '
     'method.'
-  )
-
-
-def rendered(render: Callable, count: int, *arguments) -> np.ndarray:
-  """Masks 0 to `count` of a split, by all cores.
-
-  Args:
-    render: of a task `(*arguments, start, stop)`, the masks of a chunk.
-    count: of masks.
-    *arguments: what a task begins with.
-  """
-  tasks = [
-    (*arguments, start, min(start + CHUNK, count))
-    for start in range(0, count, CHUNK)
-  ]
-  processes = workers.available_cores() if count > 4 * CHUNK else 1
-  return np.concatenate(
-    list(workers.ordered_map(render, tasks, processes=processes))
   )

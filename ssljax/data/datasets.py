@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssljax.data import cache, clean, folder, sources, text_images
+from ssljax.data import cache, folder, sources, text_images, workers
 from ssljax.data.clean import no_masks
 from ssljax.data.image_sets import open_images
 from ssljax.data.render import CHARSETS, render_masks
@@ -59,7 +59,9 @@ class Rendered:
     config, count = self._builder.builder_config, self._counts[split]
     return cache.kept(
       self._folder / 'text_masks' / f'{config.name}_{split}.npy',
-      lambda: clean.rendered(render_masks, count, config.recipe(), split),
+      lambda: workers.rendered(
+        render_masks, count, config.recipe(), split, what=f'masks of {split}'
+      ),
       shape=(count, config.height, config.width),
       dtype=np.uint8,
     )

@@ -6,13 +6,10 @@ colour, which the ground does not give away, can be predicted from shape.
 """
 
 import colorsys
-import contextlib
-import sys
 import zlib
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
 from ssljax.data import drawing, fonts, workers
 from ssljax.errors import check_known
@@ -24,7 +21,6 @@ VERSION = 2
 SIZE = 48
 CLASSES = tuple(CHARSETS['alnum36'].characters)
 SPLITS = ('train', 'validation', 'test')
-CHUNK = 250  # images that a worker renders at a time
 CONTRAST = (70, 130)  # of the luminance, between character and ground
 
 
@@ -125,48 +121,29 @@ def _ground(rng, against: float) -> np.ndarray:
   return picture + rng.uniform(0, 14) * wave[..., None]
 
 
-def render_chunk(task: tuple[int, str, int, int]) -> np.ndarray:
-  """Images `start` to `stop` of a split."""
+def _rendered(task: tuple[int, str, int, int], name: str) -> np.ndarray:
   seed, split, start, stop = task
   return np.stack(
     [
-      render_glyph(seed=seed, split=split, index=index).image
+      getattr(render_glyph(seed=seed, split=split, index=index), name)
       for index in range(start, stop)
     ]
   )
+
+
+def render_chunk(task: tuple[int, str, int, int]) -> np.ndarray:
+  """Images `start` to `stop` of a split."""
+  return _rendered(task, 'image')
 
 
 def render_masks(task: tuple[int, str, int, int]) -> np.ndarray:
   """The masks of the same images."""
-  seed, split, start, stop = task
-  return np.stack(
-    [
-      render_glyph(seed=seed, split=split, index=index).mask
-      for index in range(start, stop)
-    ]
-  )
+  return _rendered(task, 'mask')
 
 
 def render_split(*, seed: int, split: str, count: int) -> np.ndarray:
   """uint8 (count, 48, 48, 3), by all cores, with a bar."""
-  tasks = [
-    (seed, split, start, min(start + CHUNK, count))
-    for start in range(0, count, CHUNK)
-  ]
-  processes = workers.available_cores() if count > 4 * CHUNK else 1
-  parts = []
-  bar = tqdm.tqdm(
-    total=count,
-    desc=f'rendering {split}',
-    unit=' images',
-    mininterval=0.1 if sys.stderr.isatty() else 10,
-  )
-  chunks = workers.ordered_map(render_chunk, tasks, processes=processes)
-  with bar, contextlib.closing(chunks):
-    for part in chunks:
-      parts.append(part)
-      bar.update(len(part))
-  return np.concatenate(parts)
+  return workers.rendered(render_chunk, count, seed, split, what=split)
 
 
 def labels_of(count: int) -> np.ndarray:

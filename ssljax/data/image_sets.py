@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ssljax.data import cache, glyphs
+from ssljax.data import cache, glyphs, workers
 from ssljax.data.classes import open_classes
-from ssljax.data.clean import no_masks, rendered
+from ssljax.data.clean import no_masks
 from ssljax.data.image_sources import ImageSource
 from ssljax.data.prepared_images import open_prepared
 from ssljax.errors import UserError, check_known
@@ -187,7 +187,9 @@ def _glyphs(size: int, seed: int, counts, data_dir: str, memory: int) -> Images:
     count = counts[split]
     return cache.kept(
       folder / f'version{glyphs.VERSION}_seed{seed}_{split}_{count}_masks.npy',
-      lambda: rendered(glyphs.render_masks, count, seed, split),
+      lambda: workers.rendered(
+        glyphs.render_masks, count, seed, split, what=f'masks of {split}'
+      ),
       shape=(count, glyphs.SIZE, glyphs.SIZE),
       dtype=np.uint8,
     )

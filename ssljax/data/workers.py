@@ -16,6 +16,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import tqdm
+
+CHUNK = 250  # examples that a worker renders at a time
+
 
 def available_cores() -> int:
   """The cores that this process may use."""
@@ -124,3 +129,34 @@ def ordered_map(
     for worker in workers:
       worker.stop()
     threads.shutdown()
+
+
+def rendered(render: Callable, count: int, *arguments, what: str) -> np.ndarray:
+  """Arrays 0 to `count` of what `render` draws, by all cores, with a bar.
+
+  Args:
+    render: importable by name; of a task `(*arguments, start, stop)`, the array
+      of a chunk.
+    count: of examples.
+    *arguments: what a task begins with.
+    what: is rendered, for the bar.
+  """
+  tasks = [
+    (*arguments, start, min(start + CHUNK, count))
+    for start in range(0, count, CHUNK)
+  ]
+  # Fewer take less time than workers take to start.
+  processes = available_cores() if count > 4 * CHUNK else 1
+  parts = []
+  bar = tqdm.tqdm(
+    total=count,
+    desc=f'rendering {what}',
+    unit=' images',
+    mininterval=0.1 if sys.stderr.isatty() else 10,
+  )
+  chunks = ordered_map(render, tasks, processes=processes)
+  with bar, contextlib.closing(chunks):
+    for part in chunks:
+      parts.append(part)
+      bar.update(len(part))
+  return np.concatenate(parts)

@@ -55,10 +55,7 @@ def with_probe(
     rows = features(params, method_state, batch['image'])
     logits = head.apply({'params': params[PART]}, rows)
     shown = (labels >= 0).astype(jnp.float32)
-    values = optax.softmax_cross_entropy_with_integer_labels(
-      logits, jnp.maximum(labels, 0)
-    )
-    hits = (logits.argmax(axis=1) == labels).astype(jnp.float32)
+    values, hits = losses.classification(logits, jnp.maximum(labels, 0))
     own = losses.weighted_mean(values, shown, axis_name)
     metrics = metrics | {
       'method_loss': value,

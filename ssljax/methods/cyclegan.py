@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import losses, parallel
-from ssljax.augment.pixels import plain
+from ssljax.augment.pixels import plain, plain_and_clean
 from ssljax.core import Method
 from ssljax.errors import UserError
 from ssljax.models import networks
@@ -53,23 +53,9 @@ def cyclegan(
   there = {'encoder': encoder, 'decoder': decoder}
   back = {'reverse_encoder': encoder, 'reverse_decoder': decoder}
 
-  def domains(batch):
-    if 'clean' not in batch:
-      raise UserError(
-        'Found images without clean pictures; expected some of other images. '
-        'Only rendered data has them: set data.clean=other in the stage.'
-      )
-    images, clean = plain(batch['image']), plain(batch['clean'])
-    if images.shape[:3] != clean.shape[:3]:
-      raise UserError(
-        f'Found images of {images.shape[1]}x{images.shape[2]} pixels and clean '
-        f'ones of {clean.shape[1]}x{clean.shape[2]}; expected the same size.'
-      )
-    return images, jnp.broadcast_to(clean, images.shape)
-
   def init(key, batch):
     keys = jax.random.split(key, 4)
-    images, clean = domains(batch)
+    images, clean = plain_and_clean(batch, kind='other')
     params, statistics = networks.init_drawing(there, keys[0], images)
     more = networks.init_drawing(back, keys[1], clean)
     critics = {
@@ -85,7 +71,7 @@ def cyclegan(
 
   def loss(params, method_state, batch, key, step):
     del step
-    noisy, clean = domains(batch)
+    noisy, clean = plain_and_clean(batch, kind='other')
     statistics = method_state['batch_stats']
 
     def draw(parts, images):
@@ -181,7 +167,7 @@ def cyclegan(
 
   def examine(params, method_state, batch, key):
     del key
-    images, clean = domains(batch)
+    images, clean = plain_and_clean(batch, kind='other')
     made = predict(params, method_state, batch['image'])
     return losses.compared(images, made, clean)
 

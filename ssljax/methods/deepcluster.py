@@ -7,7 +7,6 @@ classifier starts from nothing.
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ssljax import losses, parallel
 from ssljax.augment.pixels import plain
@@ -100,8 +99,7 @@ def deepcluster(
       method_state['assignments'][places.reshape(-1)], len(shown)
     )
     balanced = weights / jnp.maximum(method_state['sizes'][labels], 1)
-    values = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    hits = (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+    values, hits = losses.classification(logits, labels)
     value = losses.weighted_mean(values, balanced, axis_name)
     shares = jnp.zeros(clusters).at[labels].add(weights)
     metrics = {

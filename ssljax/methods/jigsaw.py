@@ -5,16 +5,13 @@ network of its place, which it shares with no other; a last network says, from
 all of them, which of a fixed set of permutations it was.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from ssljax import losses
-from ssljax.augment.patches import (
-  hide_colours,
-  patches,
-  permutations,
-  standardize,
-)
+from ssljax.augment.patches import permutations, puzzle, standardize
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.models import networks
@@ -59,19 +56,19 @@ def jigsaw(
     'head': Mlp((hidden, orders), axis_name=axis_name),
   }
 
+  cut = functools.partial(
+    puzzle,
+    grid=grid,
+    gap=gap,
+    jitter=jitter,
+    colours=colours,
+    answers=orders,
+  )
+
   def task(key, batch):
     """Patches in an order of the set `(batch, places, h, w, 3)`, and which."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch['index'])
-    cut_keys, colour_keys, label_keys = jax.vmap(
-      lambda key: jax.random.split(key, 3), out_axes=1
-    )(keys)
-    pieces = patches(
-      cut_keys, plain(batch['image']), grid=grid, gap=gap, jitter=jitter
-    )
-    pieces = standardize(hide_colours(colour_keys, pieces, mode=colours))
-    labels = jax.vmap(lambda key: jax.random.randint(key, (), 0, orders))(
-      label_keys
-    )
+    pieces, labels = cut(key, plain(batch['image']), batch['index'])
+    pieces = standardize(pieces)
     rows = jnp.arange(len(labels))[:, None]
     return pieces[rows, table[labels]], labels
 

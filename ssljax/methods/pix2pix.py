@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import losses
-from ssljax.augment.pixels import plain
+from ssljax.augment.pixels import plain, plain_and_clean
 from ssljax.core import Method
-from ssljax.errors import UserError
 from ssljax.models import networks
 
 
@@ -37,23 +36,9 @@ def pix2pix(
   del axis_name  # means over examples; statistics are the encoder's
   parts = {'encoder': encoder, 'decoder': decoder}
 
-  def pair(batch):
-    if 'clean' not in batch:
-      raise UserError(
-        'Found images without clean pictures; expected a pair of each. Only '
-        'rendered data has them: set data.clean=own in the stage.'
-      )
-    images, clean = plain(batch['image']), plain(batch['clean'])
-    if images.shape[:3] != clean.shape[:3]:
-      raise UserError(
-        f'Found an image of {images.shape[1]}x{images.shape[2]} pixels and its '
-        f'pair of {clean.shape[1]}x{clean.shape[2]}; expected the same size.'
-      )
-    return images, jnp.broadcast_to(clean, images.shape)
-
   def init(key, batch):
     draw_key, critic_key = jax.random.split(key)
-    images, clean = pair(batch)
+    images, clean = plain_and_clean(batch, kind='own')
     params, statistics = networks.init_drawing(parts, draw_key, images)
     both = jnp.concatenate([images, clean], axis=-1)
     params['critic'] = critic.init(critic_key, both)['params']
@@ -61,7 +46,7 @@ def pix2pix(
 
   def loss(params, method_state, batch, key, step):
     del key, step
-    images, clean = pair(batch)
+    images, clean = plain_and_clean(batch, kind='own')
     made, features, statistics = networks.draw(
       parts, params, method_state['batch_stats'], images, train=True
     )
@@ -95,7 +80,7 @@ def pix2pix(
 
   def examine(params, method_state, batch, key):
     del key
-    images, clean = pair(batch)
+    images, clean = plain_and_clean(batch, kind='own')
     made = predict(params, method_state, batch['image'])
     return losses.compared(images, made, clean)
 

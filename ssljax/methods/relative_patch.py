@@ -4,11 +4,13 @@ A patch from the middle of a grid and one of its neighbours go through one
 encoder; from both features together a small network says which neighbour it is.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from ssljax import losses
-from ssljax.augment.patches import hide_colours, patches
+from ssljax.augment.patches import puzzle
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.models import networks
@@ -45,18 +47,18 @@ def relative_patch(
   neighbours = jnp.array([place for place in range(count) if place != middle])
   head = Mlp((hidden, count - 1), axis_name=axis_name)
 
+  cut = functools.partial(
+    puzzle,
+    grid=grid,
+    gap=gap,
+    jitter=jitter,
+    colours=colours,
+    answers=count - 1,
+  )
+
   def task(key, batch):
     """Middle patches, neighbours, and which neighbour each is."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch['index'])
-    cut_keys, colour_keys, label_keys = jax.vmap(
-      lambda key: jax.random.split(key, 3), out_axes=1
-    )(keys)
-    pieces = patches(
-      cut_keys, plain(batch['image']), grid=grid, gap=gap, jitter=jitter
-    )
-    pieces = hide_colours(colour_keys, pieces, mode=colours)
-    draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, count - 1))
-    labels = draw(label_keys)
+    pieces, labels = cut(key, plain(batch['image']), batch['index'])
     rows = jnp.arange(len(labels))
     return pieces[:, middle], pieces[rows, neighbours[labels]], labels
 

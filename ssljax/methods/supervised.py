@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ssljax import losses
 from ssljax.augment.pixels import plain
@@ -54,13 +53,12 @@ def supervised(
     outputs, statistics = networks.apply(
       {'head': head}, params, statistics, features, train=True
     )
-    logits, labels = outputs['head'].astype(jnp.float32), batch['label']
+    labels = batch['label']
     # -1 is an image without a label.
     weights = (labels >= 0).astype(jnp.float32)
-    values = optax.softmax_cross_entropy_with_integer_labels(
-      logits, jnp.maximum(labels, 0)
+    values, hits = losses.classification(
+      outputs['head'], jnp.maximum(labels, 0)
     )
-    hits = (logits.argmax(axis=-1) == labels).astype(jnp.float32)
     value = losses.weighted_mean(values, weights, axis_name)
     accuracy = losses.weighted_mean(hits, weights, axis_name)
     return value, ({'batch_stats': statistics}, {'accuracy': accuracy})

@@ -123,7 +123,7 @@ def test_every_class_and_every_seen_face_is_drawn(drawn):
 
 
 def test_workers_keep_the_order(monkeypatch, capsys):
-  monkeypatch.setattr(glyphs, 'CHUNK', 5)
+  monkeypatch.setattr(workers, 'CHUNK', 5)
   monkeypatch.setattr(workers, 'available_cores', lambda: 2)
   images = glyphs.render_split(seed=3, split='test', count=23)
   assert 'rendering test' in capsys.readouterr().err
