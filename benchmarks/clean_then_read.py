@@ -30,6 +30,13 @@ from ssljax.main import keep_heap
 BATCH = 500
 
 
+def in_batches(function, images) -> np.ndarray:
+  """What a function makes of all images, a few at a time."""
+  starts = range(0, len(images), BATCH)
+  parts = [np.asarray(function(images[x : x + BATCH])) for x in starts]
+  return np.concatenate(parts)
+
+
 class Cleaned:
   """A data set whose images have been through a network."""
 
@@ -40,13 +47,7 @@ class Cleaned:
   def open(self, split):
     source = self._dataset.open(split)
     columns = source.gather(range(len(source)))
-    images = columns['image']
-    columns['image'] = np.concatenate(
-      [
-        self._clean(images[start : start + BATCH])
-        for start in range(0, len(images), BATCH)
-      ]
-    )
+    columns['image'] = in_batches(self._clean, columns['image'])
     return sources.MemorySource(columns, source.layouts)
 
 

@@ -36,6 +36,9 @@ TASKS = pretext_images.TASKS | {
     },
     'clean': 'own',
   },
+  # The strokes around a smaller hole tell something of what stood in it.
+  'inpainting': pretext_images.TASKS['inpainting']
+  | {'method': {'name': 'inpainting', 'share': 0.25}},
 }
 
 

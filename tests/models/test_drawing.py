@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssljax.errors import UserError
-from ssljax.models import networks
+from ssljax.models import decoders, networks
 from ssljax.models.convnet import ConvNet
 from ssljax.models.decoders import Decoder, PatchCritic
 from ssljax.models.pixels import Pixels
@@ -90,6 +90,31 @@ def test_without_skips_all_passes_through_the_features():
 
     same = np.allclose(drawn(maps, images), drawn(other, others), atol=1e-6)
     assert same != skips
+
+
+def test_squares_of_pixels_find_their_places_again():
+  """Also where the picture is no whole number of squares."""
+  images = _images((2, 7, 10, 3))
+  folded = decoders._fold(images, (2, 4), (4, 3))
+  assert folded.shape == (2, 4, 3, 24)
+  corner = folded[:, 1, 2].reshape(2, 2, 4, 3)[:, :, :2]
+  np.testing.assert_array_equal(corner, images[:, 2:4, 8:10])
+  back = decoders._unfold(folded, (2, 4))
+  np.testing.assert_array_equal(back[:, :7, :10], images)
+  np.testing.assert_array_equal(back[:, 7:], 0)
+
+
+def test_a_picture_of_odd_size_that_begins_without_a_checkerboard():
+  encoder = SequenceEncoder((8, 8), width=16, layers=0, heads=2)
+  parts = {'encoder': encoder, 'decoder': Decoder(width=4)}
+  images = _images((2, 17, 31, 3))
+  params, _ = networks.init_drawing(parts, jax.random.key(0), images)
+  picture, _, _ = networks.draw(parts, params, {}, images, train=True)
+  assert picture.shape == images.shape
+  squares = np.asarray(picture[:, :16, :30]).reshape(2, 8, 2, 15, 2, 3)
+  np.testing.assert_array_equal(squares[:, :, 0], squares[:, :, 1])
+  np.testing.assert_array_equal(squares[..., 0, :], squares[..., 1, :])
+  assert squares.std() > 0.1
 
 
 def test_what_cannot_be_drawn_from():
