@@ -47,7 +47,8 @@ def methods(options):
     found[title] = metric_images.of_objective(common.ConfigDict(chosen))
   for task, title in pretext_images.TITLES.items():
     if task in tasks(options):
-      found[title] = pretext_images.of_task(common.ConfigDict({'task': task}))
+      chosen = common.ConfigDict(options.to_dict() | {'task': task})
+      found[title] = pretext_images.of_task(chosen)
   return found
 
 

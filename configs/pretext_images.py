@@ -104,6 +104,10 @@ TASKS = {
 def of_task(options) -> dict:
   """A task as `simclr_images.recipe` takes a method: alike for all data."""
   found = {'views': None} | TASKS[options.task]
+  rendered = options.dataset == 'glyphs' and not options.data
+  if options.task == 'colorization' and rendered:
+    # The ground of a glyph is of any colour: its figures are of the print.
+    found['clean'] = 'own'
   sgd = simclr_images.SGD | {'learning_rate': 0.05}
   large = {'policy': 'moco_v1', 'batch_size': 256, 'optimizer': sgd}
   return {'small': found, 'cifar': found, 'imagenet': large | found}

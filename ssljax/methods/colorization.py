@@ -126,13 +126,20 @@ def colorization(
     return jax.image.resize(outputs, shape, 'linear'), light, chroma
 
   def examine(params, method_state, batch, key):
+    """Distances of ab; of the print alone where the data knows it."""
     del key
     found, light, chroma = colours(params, method_state, plain(batch['image']))
+    counted = jnp.ones_like(light[..., 0])
+    if 'clean' in batch:
+      counted = (plain(batch['clean'])[..., 0] < 0).astype(light.dtype)
     # What a guess without looking would be: the mean colour of these images.
-    mean = chroma.mean(axis=(0, 1, 2))
+    mean = jnp.average(
+      chroma.reshape(-1, 2), axis=0, weights=counted.reshape(-1)
+    )
 
     def distance(ab):
-      return jnp.sqrt(jnp.square(ab - chroma).sum(-1)).mean(axis=(1, 2))
+      each = jnp.sqrt(jnp.square(ab - chroma).sum(-1))
+      return (each * counted).sum((1, 2)) / jnp.maximum(counted.sum((1, 2)), 1)
 
     flat = jnp.zeros_like(chroma)
     pictures = {
