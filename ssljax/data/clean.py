@@ -20,10 +20,11 @@ class Cleaned:
       source: examples with an `index`.
       masks: uint8 (count, height, width), 255 where there is text.
       other: gives each example the print of another one, half of the split
-        further on, so that no two belong together.
+        and one further on, so that no two belong together, nor two of a class
+        where classes take turns.
     """
     self._source, self._masks = source, masks
-    self._shift = len(masks) // 2 if other else 0
+    self._shift = len(masks) // 2 + 1 if other else 0
 
   def __getattr__(self, name: str):
     if name.startswith('_'):  # of a copy that is not filled in yet

@@ -31,15 +31,22 @@ def compared(
   """Figures and pictures of a task that makes pictures; see `core.Method`.
 
   Args:
-    given: what the task began with, which is its trivial answer, in [-1, 1].
+    given: what the task began with, in [-1, 1].
     made: what it made of it.
     target: what it should have made.
 
   Returns:
-    'psnr' and 'psnr_of_input', in dB, and the three pictures in [0, 1].
+    In dB 'psnr', 'psnr_of_input', and 'psnr_of_flat' of the target's own mean
+    colour, which no picture without any content exceeds; and the three pictures
+    in [0, 1].
   """
   made = jnp.clip(made, -1, 1)
-  figures = {'psnr': psnr(made, target), 'psnr_of_input': psnr(given, target)}
+  flat = target.mean(axis=(1, 2), keepdims=True)
+  figures = {
+    'psnr': psnr(made, target),
+    'psnr_of_input': psnr(given, target),
+    'psnr_of_flat': psnr(flat, target),
+  }
   pictures = {'input': given, 'output': made, 'target': target}
   return figures, {name: (each + 1) / 2 for name, each in pictures.items()}
 

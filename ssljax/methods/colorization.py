@@ -75,10 +75,16 @@ def colorization(
     blocks = (batch, height // side, side, width // side, side, 2)
     return chroma.reshape(blocks).mean(axis=(2, 4))
 
+  def counted(batch):
+    """1 where figures look: at the print where it is known, else everywhere."""
+    if 'clean' in batch:
+      return (plain(batch['clean'])[..., 0] < 0).astype(jnp.float32)
+    return jnp.ones(batch['image'].shape[:3])
+
   def init(key, batch):
     gray, _, _ = split(plain(batch['image']))
     params, statistics = networks.init_drawing(parts, key, gray)
-    state = {'batch_stats': statistics}
+    state = {'batch_stats': statistics, 'mean': jnp.zeros(2)}
     if form == 'bins':
       state['shares'] = jnp.full(lab.BINS, 1 / lab.BINS)
     return params, state
@@ -90,7 +96,14 @@ def colorization(
     outputs, features, statistics = networks.draw(
       parts, params, method_state['batch_stats'], gray, train=True
     )
-    state = {**method_state, 'batch_stats': statistics}
+    looked = counted(batch).reshape(-1)
+    both = [
+      losses.weighted_mean(each, looked, axis_name)
+      for each in chroma.reshape(-1, 2).T
+    ]
+    mean = parallel.mean(jnp.stack(both), axis_name)
+    mean = memory * method_state['mean'] + (1 - memory) * mean
+    state = {**method_state, 'batch_stats': statistics, 'mean': mean}
     metrics = losses.feature_spread(features)
     if form != 'bins':
       error = (outputs - target) / lab.GRID
@@ -129,17 +142,11 @@ def colorization(
     """Distances of ab; of the print alone where the data knows it."""
     del key
     found, light, chroma = colours(params, method_state, plain(batch['image']))
-    counted = jnp.ones_like(light[..., 0])
-    if 'clean' in batch:
-      counted = (plain(batch['clean'])[..., 0] < 0).astype(light.dtype)
-    # What a guess without looking would be: the mean colour of these images.
-    mean = jnp.average(
-      chroma.reshape(-1, 2), axis=0, weights=counted.reshape(-1)
-    )
+    looked = counted(batch)
 
     def distance(ab):
       each = jnp.sqrt(jnp.square(ab - chroma).sum(-1))
-      return (each * counted).sum((1, 2)) / jnp.maximum(counted.sum((1, 2)), 1)
+      return (each * looked).sum((1, 2)) / jnp.maximum(looked.sum((1, 2)), 1)
 
     flat = jnp.zeros_like(chroma)
     pictures = {
@@ -148,7 +155,8 @@ def colorization(
     }
     figures = {
       'colour_error': distance(found),
-      'colour_error_of_mean': distance(mean),
+      # A guess without looking: the mean colour of the images it learnt from.
+      'colour_error_of_mean': distance(method_state['mean']),
       'colour_error_of_gray': distance(flat),
     }
     return figures, pictures

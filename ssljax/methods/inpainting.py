@@ -41,15 +41,19 @@ def inpainting(
   parts = {'encoder': encoder, 'decoder': decoder}
 
   def torn(key, batch):
-    """Pictures without the hole, whole ones, and where the hole is."""
+    """Pictures with the mean of the rest in the hole, whole ones, the hole."""
     images = plain(batch['image'])
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch['index'])
     inside = hole(keys, images.shape[1:3], share=share)
-    return images * (1 - inside), images, inside
+    rest = images * (1 - inside)
+    seen = (1 - inside).sum(axis=(1, 2), keepdims=True)
+    mean = rest.sum(axis=(1, 2), keepdims=True) / seen
+    return rest + inside * mean, images, inside
 
   def filled(params, statistics, given, inside, train):
+    """What the decoder draws is added to the mean; the encoder sees gray."""
     pictures, features, statistics = networks.draw(
-      parts, params, statistics, given, train=train
+      parts, params, statistics, given * (1 - inside), train=train
     )
     return given + inside * pictures, features, statistics
 
@@ -91,9 +95,6 @@ def inpainting(
     made, _, _ = filled(
       params, method_state['batch_stats'], given, inside, False
     )
-    # The trivial answer is the mean colour of what is seen.
-    seen = (1 - inside).sum(axis=(1, 2, 3), keepdims=True)
-    mean = given.sum(axis=(1, 2), keepdims=True) / seen
-    return losses.compared(given + inside * mean, made, images)
+    return losses.compared(given, made, images)
 
   return Method(init=init, loss=loss, encode=encode, examine=examine)

@@ -22,7 +22,8 @@ class Decoder(nn.Module):
   there to pixels each place of the finest map gives a small square of them
   (sub-pixel convolution, arXiv 1609.05158): a convolution at the picture's own
   size would cost four times as much as all the rest. GroupNorm, as a decoder of
-  one image at a time has no batch to normalise by.
+  one image at a time has no batch to normalise by; none beside the finest map,
+  as what is drawn there has to know the image's contrast.
 
   Attributes:
     width: half the channels beside the finest map, a quarter of those beside
@@ -65,7 +66,8 @@ class Decoder(nn.Module):
       beside = [levels[level]] if self.skips else []
       if self.skips and level == 0 and self.scale == 1:
         beside.append(_fold(images, squares, levels[0].shape[1:3]))
-      x = self._level(x, beside, levels[level].shape[1:3], self._width(level))
+      size = levels[level].shape[1:3]
+      x = self._level(x, beside, size, self._width(level), norm=level > 0)
     x = nn.Conv(
       math.prod(squares) * self.channels,
       (3, 3),
@@ -93,15 +95,17 @@ class Decoder(nn.Module):
     x = nn.Dense(rows * columns * channels, dtype=self.dtype)(features)
     return x.reshape(-1, rows, columns, channels)
 
-  def _level(self, x, beside, size, channels: int):
+  def _level(self, x, beside, size, channels: int, *, norm: bool):
     shape = (x.shape[0], *size, x.shape[-1])
     if x.shape != shape:
       x = jax.image.resize(x, shape, 'linear')
     x = jnp.concatenate([x, *(each.astype(x.dtype) for each in beside)], -1)
     # Fewer channels before the convolution, most of whose time they are.
-    x = nn.Dense(channels, dtype=self.dtype)(x)
+    x = nn.gelu(nn.Dense(channels, dtype=self.dtype)(x))
     x = nn.Conv(channels, (3, 3), dtype=self.dtype)(x)
-    return nn.gelu(nn.GroupNorm(num_groups=4, dtype=self.dtype)(x))
+    if norm:
+      x = nn.GroupNorm(num_groups=4, dtype=self.dtype)(x)
+    return nn.gelu(x)
 
 
 def _alike(count: int):

@@ -244,6 +244,25 @@ def test_the_encoder_of_colourisation_sees_no_colours():
   np.testing.assert_allclose(other, same, atol=0.05)
 
 
+def test_the_colours_of_the_print_are_counted_where_it_is_known():
+  method = colorization(Encoder(), Decoder(scale=4), form='l1')
+  batch = _batch()
+  batch['clean'][:] = 255
+  batch['clean'][:, :4] = 0
+  params, state = _init(method, batch)
+  other = dict(batch, image=batch['image'].copy())
+  other['image'][:, 8:] = 0  # where the print is white
+
+  def of_gray(batch):
+    figures, _ = method.examine(params, state, batch, jax.random.key(0))
+    return np.asarray(figures['colour_error_of_gray'])
+
+  np.testing.assert_allclose(of_gray(other), of_gray(batch), rtol=1e-5)
+  for each in (batch, other):
+    del each['clean']
+  assert np.abs(of_gray(other) - of_gray(batch)).min() > 10
+
+
 def _same_lightness(images):
   """uint8 gray of the same L."""
   from ssljax.augment import lab

@@ -1,0 +1,47 @@
+"""What the tasks of a run made, beside one another.
+
+  python benchmarks/show_pictures.py RUN OUT.png STAGE...
+
+Of each STAGE of the run folder RUN that wrote pictures, the first rows of the
+last ones: what it was given, made of it, and should have made.
+"""
+
+import pathlib
+import sys
+
+from PIL import Image, ImageDraw
+
+ROWS, GRID_ROWS = 5, 8  # shown, and of `ssljax.evaluate.grid`
+ZOOM, GAP, TITLE = 2, 12, 18
+
+
+def panel(folder: pathlib.Path) -> Image.Image:
+  """The last grid of a stage under its name."""
+  *_, last = sorted(folder.glob('pictures/*.png'))
+  with Image.open(last) as image:
+    width, height = image.width, image.height // GRID_ROWS * ROWS
+    grid = image.convert('RGB').crop((0, 0, width, height))
+  grid = grid.resize((width * ZOOM, height * ZOOM), Image.Resampling.NEAREST)
+  made = Image.new('RGB', (grid.width, grid.height + TITLE), 'white')
+  made.paste(grid, (0, TITLE))
+  title = folder.name.removeprefix('pretrain_').removesuffix('_0')
+  ImageDraw.Draw(made).text((2, 3), title.replace('_', ' '), 'black')
+  return made
+
+
+def main(run: str, out: str, *stages: str) -> None:
+  panels = [panel(pathlib.Path(run) / stage) for stage in stages]
+  across = 3 if panels[0].width < 400 else 2
+  width, height = (max(each.size[axis] for each in panels) for axis in (0, 1))
+  rows = -(-len(panels) // across)
+  sheet = Image.new(
+    'RGB', (across * (width + GAP) - GAP, rows * (height + GAP) - GAP), 'white'
+  )
+  for number, each in enumerate(panels):
+    row, column = divmod(number, across)
+    sheet.paste(each, (column * (width + GAP), row * (height + GAP)))
+  sheet.save(out)
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
