@@ -43,20 +43,24 @@ def held_out(config, stage, dataset):
 
   Nothing is opened for other methods.
   """
-  splits = [
-    split for split in ('test', 'validation') if split in dataset.splits
-  ]
-  if stage.method.examine is None or not splits:
+  split = held_out_split(dataset)
+  if stage.method.examine is None or not split:
     return None
   return with_clean(
-    config[stage.name], dataset.open(splits[0]), dataset, split=splits[0]
+    config[stage.name], dataset.open(split), dataset, split=split
   )
+
+
+def held_out_split(dataset) -> str | None:
+  known = [each for each in ('test', 'validation') if each in dataset.splits]
+  return known[0] if known else None
 
 
 def examine(config, stage, state, dataset) -> dict:
   """What a pretext task achieves on held-out images, with 95 % intervals.
 
-  {'task': {figure: {'value', 'low', 'high', 'count'}}}, or {} of other methods.
+  {'task': {figure: {'value', 'low', 'high', 'count', 'split'}}}, or {} of other
+  methods.
   """
   source = held_out(config, stage, dataset)
   if source is None:
@@ -81,6 +85,7 @@ def examine(config, stage, state, dataset) -> dict:
       'low': low,
       'high': high,
       'count': len(values),
+      'split': held_out_split(dataset),
     }
   return {'task': found}
 

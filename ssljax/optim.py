@@ -96,14 +96,22 @@ def optimizer(
       that a critic takes several for one of the generator.
 
   Raises:
-    UserError: an unknown name; that of a part once it sees `params`.
+    UserError: an unknown name; that of a part once it sees `params`; a player
+      that `rates`, `constant` or `hold` name too.
   """
   check_known('optimizer', name, ('adamw', 'adam', 'sgd', 'lars'))
   if every < 1:
     raise UserError(
       f'Found every={every} for the optimizer; expected 1 or more.'
     )
-  total, steps = steps, -(-steps // every)
+  for option in (rates, constant, hold):
+    for part in set(option or ()) & set(players or ()):
+      raise UserError(
+        f'Found {part!r} among the players and in another option of the '
+        'optimizer; expected it in one place. A player has options of its own.'
+      )
+  # What counts steps counts those in which these parts move.
+  total, steps, warmup = steps, -(-steps // every), -(-warmup // every)
 
   def rule(decay):
     rate = schedule(decay, peak=learning_rate, steps=steps, warmup=warmup)
@@ -137,7 +145,9 @@ def optimizer(
     chosen = optax.chain(chosen, by_part(scales, optax.identity()))
   if hold:
     waits = {
-      part: optax.scale_by_schedule(lambda count, until=until: count >= until)
+      part: optax.scale_by_schedule(
+        lambda count, until=-(-until // every): count >= until
+      )
       for part, until in hold.items()
     }
     chosen = optax.chain(chosen, by_part(waits, optax.identity()))

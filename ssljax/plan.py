@@ -119,7 +119,9 @@ def with_clean(stage, source, dataset, *, split=None) -> sources.Source:
     return source
   check_known('clean', kind, ('own', 'other'))
   names = [split] if split else stage.data.split.split('+')
-  masks = np.concatenate([dataset.masks(name) for name in names])
+  masks = [dataset.masks(name) for name in names]
+  # Those of one split stay the file that they are.
+  masks = masks[0] if len(masks) == 1 else np.concatenate(masks)
   return Cleaned(source, masks, other=kind == 'other' and not split)
 
 

@@ -1,5 +1,6 @@
 """What an encoder sees of a uint8 image that no view has changed."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
@@ -9,6 +10,33 @@ from ssljax.errors import UserError
 def plain(images: UInt8[Array, 'b h w c']) -> Float[Array, 'b h w c']:
   """The image as it is, in the value range of the views: about [-1, 1]."""
   return images.astype(jnp.float32) / 127.5 - 1
+
+
+def unpadded(batch) -> UInt8[Array, 'b h w c']:
+  """The images, each stretched from its `width` in pixels to the whole frame.
+
+  For tasks that a blank border would answer: where it lies tells how an image
+  was turned, and which of its pieces is the last. Data that is not padded has
+  no 'width', and stays as it is.
+  """
+  if 'width' not in batch:
+    return batch['image']
+
+  def stretch(image, width):
+    # The first and the last column stay these; no blank is mixed in.
+    scale = (image.shape[1] - 1) / jnp.maximum(width - 1, 1)
+    made = jax.image.scale_and_translate(
+      image.astype(jnp.float32),
+      image.shape,
+      (1,),
+      scale[None],
+      (1 - scale[None]) / 2,
+      'linear',
+      antialias=False,
+    )
+    return jnp.rint(made).astype(jnp.uint8)
+
+  return jax.vmap(stretch)(batch['image'], batch['width'])
 
 
 def plain_and_clean(

@@ -72,6 +72,11 @@ def colorization(
   def coarse(chroma):
     """The mean colour of each square of `scale` pixels."""
     batch, height, width, _ = chroma.shape
+    if height % side or width % side:
+      raise UserError(
+        f'Found images of {height}x{width} pixels and a decoder.scale of '
+        f'{side}; expected one that divides both. Set decoder.scale.'
+      )
     blocks = (batch, height // side, side, width // side, side, 2)
     return chroma.reshape(blocks).mean(axis=(2, 4))
 

@@ -28,8 +28,8 @@ def cyclegan(
 ) -> Method:
   """Adversarial, cycle and identity parts (eq. 1 to 3, section 5.2).
 
-  `batch['image']` are of one domain, `batch['clean']` of the other, and not the
-  pairs of one another in one step. One scalar for all players, who move at
+  `batch['image']` are of one domain, `batch['clean']` of the other, the print
+  of other images. One scalar for all players, who move at
   once; see `inpainting`. The encoder that is kept is that of the way from
   noisy to clean; those of the way back are of the same shape.
 
@@ -75,14 +75,11 @@ def cyclegan(
     statistics = method_state['batch_stats']
 
     def draw(parts, images):
-      nonlocal statistics
-      made, features, statistics = networks.draw(
-        parts, params, statistics, images, train=True
-      )
-      return made, features
+      return networks.draw(parts, params, statistics, images, train=True)
 
-    made_clean, features = draw(there, noisy)
-    made_noisy, _ = draw(back, clean)
+    # Statistics are kept of these two alone, whose kind inference meets.
+    made_clean, features, forth = draw(there, noisy)
+    made_noisy, _, reverse = draw(back, clean)
     cycled = (
       jnp.abs(draw(back, made_clean)[0] - noisy).mean()
       + jnp.abs(draw(there, made_noisy)[0] - clean).mean()
@@ -116,8 +113,11 @@ def cyclegan(
       value += part
       metrics |= {f'{figure}_{name}': x for figure, x in figures.items()}
     rows = len(noisy) * parallel.size(axis_name)
+    renewed = {
+      name: (forth if name in there else reverse)[name] for name in statistics
+    }
     state = {
-      'batch_stats': statistics,
+      'batch_stats': renewed,
       'pool': stored,
       'filled': jnp.minimum(method_state['filled'] + rows, pool),
     }

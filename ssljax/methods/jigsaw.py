@@ -1,8 +1,9 @@
 """Jigsaw (arXiv 1603.09246): in which order were the patches laid?
 
 Each patch goes through one encoder, then its feature through a fully connected
-network of its place, which it shares with no other; a last network says, from
-all of them, which of a fixed set of permutations it was.
+network of its place, which it shares with no other (the paper shares the first
+such layer); a last network says, from all of them, which of a fixed set of
+permutations it was.
 """
 
 import functools
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 
 from ssljax import losses
 from ssljax.augment.patches import permutations, puzzle, standardize
-from ssljax.augment.pixels import plain
+from ssljax.augment.pixels import plain, unpadded
 from ssljax.core import Method
 from ssljax.models import networks
 from ssljax.models.heads import Mlp, Positionwise
@@ -36,9 +37,10 @@ def jigsaw(
     encoder: module, images to `(batch, d)` or `(batch, time, d)`.
     grid: rows and columns; a line of text has one row.
     orders: permutations in the set, which is of maximal Hamming distance.
-    gap: pixels between patches at the most, `jitter` and `colours`: against
-      shortcuts; see `ssljax.augment.patches`. Beside these each patch is
-      standardised, as the paper does.
+    gap: pixels that a cell is larger than its patch; with jitter two patches
+      are 0 to twice as many apart. `gap`, `jitter` and `colours` are against
+      shortcuts; see `ssljax.augment.patches`. Beside these each patch
+      is standardised, as the paper does.
     jitter: whether a patch stands anywhere in its cell.
     colours: 'drop', 'project' or 'keep'.
     width: outputs of each place's own network.
@@ -67,7 +69,7 @@ def jigsaw(
 
   def task(key, batch):
     """Patches in an order of the set `(batch, places, h, w, 3)`, and which."""
-    pieces, labels = cut(key, plain(batch['image']), batch['index'])
+    pieces, labels = cut(key, plain(unpadded(batch)), batch['index'])
     pieces = standardize(pieces)
     rows = jnp.arange(len(labels))[:, None]
     return pieces[rows, table[labels]], labels

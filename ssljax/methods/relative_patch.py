@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ssljax import losses
 from ssljax.augment.patches import puzzle
-from ssljax.augment.pixels import plain
+from ssljax.augment.pixels import plain, unpadded
 from ssljax.core import Method
 from ssljax.models import networks
 from ssljax.models.heads import Mlp
@@ -32,7 +32,8 @@ def relative_patch(
   Args:
     encoder: module, images to `(batch, d)` or `(batch, time, d)`.
     grid: rows and columns; a line of text has one row.
-    gap: pixels between patches at the most, `jitter` and `colours`: against
+    gap: pixels that a cell is larger than its patch; with jitter two patches
+      are 0 to twice as many apart. `gap`, `jitter` and `colours` are against
       shortcuts; see `ssljax.augment.patches`.
     jitter: whether a patch stands anywhere in its cell.
     colours: 'drop', 'project' or 'keep'.
@@ -58,7 +59,7 @@ def relative_patch(
 
   def task(key, batch):
     """Middle patches, neighbours, and which neighbour each is."""
-    pieces, labels = cut(key, plain(batch['image']), batch['index'])
+    pieces, labels = cut(key, plain(unpadded(batch)), batch['index'])
     rows = jnp.arange(len(labels))
     return pieces[:, middle], pieces[rows, neighbours[labels]], labels
 

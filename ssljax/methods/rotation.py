@@ -7,7 +7,7 @@ no other difference between images tells them.
 import jax.numpy as jnp
 
 from ssljax import losses
-from ssljax.augment.pixels import plain
+from ssljax.augment.pixels import plain, unpadded
 from ssljax.core import Method
 from ssljax.errors import UserError
 from ssljax.models import networks
@@ -52,11 +52,10 @@ def rotation(
 
   def loss(params, method_state, batch, key, step):
     del step
-    images = plain(batch['image'])
+    shown = unpadded(batch)
+    images = plain(shown)
     if views is not None:
-      ((images, _),) = views(
-        key, batch['image'], batch['index'], batch.get('width')
-      )
+      ((images, _),) = views(key, shown, batch['index'], None)
     images, labels = turned(images)
     outputs, statistics = networks.apply(
       parts, params, method_state['batch_stats'], images, train=True
@@ -75,7 +74,7 @@ def rotation(
 
   def examine(params, method_state, batch, key):
     del key
-    images, labels = turned(plain(batch['image']))
+    images, labels = turned(plain(unpadded(batch)))
     outputs, _ = networks.apply(
       parts, params, method_state['batch_stats'], images, train=False
     )

@@ -50,7 +50,11 @@ class Decoder(nn.Module):
     """`maps` fine ones first; `images` what they are of."""
     _, height, width, _ = images.shape
     finest = (height // self.scale, width // self.scale)
-    levels = [each for each in maps if each.shape[1] <= finest[0]]
+    levels = [
+      each
+      for each in maps
+      if each.shape[1] <= finest[0] and each.shape[2] <= finest[1]
+    ]
     if not levels:
       raise UserError(
         f'Found feature maps of {[each.shape[1] for each in maps]} rows for '
@@ -74,7 +78,12 @@ class Decoder(nn.Module):
       dtype=jnp.float32,
       kernel_init=_alike(math.prod(squares)),
     )(x)
-    return _unfold(x, squares)[:, : finest[0], : finest[1]]
+    x = _unfold(x, squares)
+    if self.scale == 1:  # a map of an odd size covers a pixel too many
+      return x[:, :height, :width]
+    if x.shape[1:3] != finest:
+      x = jax.image.resize(x, (len(x), *finest, self.channels), 'linear')
+    return x
 
   def _width(self, level: int) -> int:
     return self.width * 2 ** min(level + 1, 2)
@@ -85,7 +94,7 @@ class Decoder(nn.Module):
     channels = self._width(levels - 1)
     if features.ndim == 3:
       if features.shape[1] != columns:
-        raise ValueError(
+        raise UserError(
           f'Found {features.shape[1]} frames for a map {columns} columns wide; '
           'expected one a column.'
         )

@@ -76,7 +76,7 @@ def test_an_example_has_its_own_print_or_that_of_another():
     clean = own[place]['clean']
     assert clean.shape == (4, 4, 3)
     assert (clean == 255 - place).all()
-    assert (other[place]['clean'] == 255 - (place + 3) % 6).all()
+    assert (other[place]['clean'] == 255 - (place + 4) % 6).all()
   batch = own.gather([5, 0])
   assert (batch['clean'][:, 0, 0, 0] == (250, 255)).all()
   assert len(own) == 6

@@ -13,6 +13,8 @@ from ssljax import core, losses, optim
 from ssljax.augment.patches import permutations
 from ssljax.errors import UserError
 from ssljax.methods import colorization as colours
+from ssljax.methods import jigsaw as jigsaws
+from ssljax.methods import rotation as rotations
 from ssljax.methods.autoencoder import autoencoder
 from ssljax.methods.colorization import colorization
 from ssljax.methods.cyclegan import cyclegan
@@ -358,7 +360,70 @@ def test_one_scalar_has_the_gradients_of_both_games(name):
   for part in ('encoder', 'decoder'):
     for leaf in jax.tree.leaves(own[part]):
       np.testing.assert_array_equal(leaf, 0)
-    assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(whole[part]))
+  # The generator moves by its content and by what the critic says of it: with a
+  # critic that has no opinion another gradient is left.
+  blind = dict(params, critic=jax.tree.map(jnp.zeros_like, params['critic']))
+  alone = jax.grad(lambda p: loss(p)[0])(blind)
+  for part in ('encoder', 'decoder'):
+    apart = jax.tree.map(
+      lambda a, b: float(jnp.abs(a - b).max()), whole[part], alone[part]
+    )
+    assert max(jax.tree.leaves(apart)) > 1e-4
+
+
+def _watched(monkeypatch):
+  """Logits that `two_players` is given: fooled, made and real of each game."""
+  seen, kept = [], losses.two_players
+
+  def watched(*logits, **options):
+    seen.append(logits)
+    return kept(*logits, **options)
+
+  monkeypatch.setattr(losses, 'two_players', watched)
+  return seen
+
+
+def test_both_critics_of_a_cycle_move_by_their_own_loss_alone():
+  method = cyclegan(Encoder(), Decoder(), Critic(), pool=8)
+  batch = _batch()
+  params, state = _init(method, batch)
+
+  def loss(params):
+    return method.loss(params, state, batch, jax.random.key(0), 0)
+
+  whole = jax.grad(lambda p: loss(p)[0])(params)
+  for critic, domain in (('critic', 'clean'), ('reverse_critic', 'noisy')):
+    figure = f'critic_loss_{domain}'
+    own = jax.grad(lambda p, figure=figure: loss(p)[1][1][figure])(params)
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+      whole[critic],
+      own[critic],
+    )
+    for part in set(params) - {critic}:
+      for leaf in jax.tree.leaves(own[part]):
+        np.testing.assert_array_equal(leaf, 0)
+
+
+def test_critics_see_older_pictures_once_the_pool_is_full(monkeypatch):
+  seen = _watched(monkeypatch)
+  method = cyclegan(Encoder(), Decoder(), Critic(), pool=16)
+  batch = _batch(rows=16)
+  params, state = _init(method, batch)
+  _, (state, _) = method.loss(params, state, batch, jax.random.key(0), 0)
+  for fooled, made, _ in seen:  # there was room: the newest are shown
+    np.testing.assert_allclose(made, fooled, rtol=1e-5)
+  seen.clear()
+  batch = _batch(rows=16, seed=1)
+  _, (new, _) = method.loss(params, state, batch, jax.random.key(1), 1)
+  fooled, made, _ = seen[0]
+  older = np.abs(np.asarray(made - fooled)).max(axis=(1, 2, 3)) > 1e-6
+  assert 0 < older.sum() < 16
+  shown = Critic().apply({'params': params['critic']}, state['pool']['clean'])
+  for logits in np.asarray(made)[older]:  # each of one that was stored
+    assert np.abs(np.asarray(shown) - logits).max(axis=(1, 2, 3)).min() < 1e-5
+  changed = new['pool']['clean'] != state['pool']['clean']
+  assert changed.any(axis=(1, 2, 3)).sum() == older.sum()
 
 
 def test_the_pool_against_numpy():
@@ -428,8 +493,75 @@ def test_a_critic_takes_several_steps_for_one_of_the_generator():
     course.append([float(params[part][0]) for part in ('encoder', 'critic')])
   expected = [[-(step // 3), -0.1 * step] for step in range(1, 7)]
   np.testing.assert_allclose(course, expected, atol=1e-6)
+  with pytest.raises(UserError, match="Found 'critic' among the players"):
+    optim.optimizer(
+      'sgd',
+      learning_rate=1.0,
+      steps=6,
+      hold={'critic': 2},
+      players={'critic': {'learning_rate': 0.1}},
+    )
   with pytest.raises(UserError, match='Found every=0'):
     optim.optimizer('sgd', learning_rate=1.0, steps=6, every=0)
+
+
+def test_warm_up_and_hold_are_counted_in_steps_of_the_whole():
+  """Of 12 steps the first 6 warm up, and the encoder waits for 4."""
+  optimizer = optim.optimizer(
+    'sgd',
+    learning_rate=1.0,
+    steps=12,
+    decay='constant',
+    warmup=6,
+    hold={'encoder': 4},
+    every=2,
+  )
+  params = {'encoder': jnp.zeros(1), 'head': jnp.zeros(1)}
+  grads = jax.tree.map(jnp.ones_like, params)
+  state, moves = optimizer.init(params), []
+  for _ in range(12):
+    updates, state = optimizer.update(grads, state, params)
+    moves.append([-float(updates[part][0]) for part in ('head', 'encoder')])
+  rates = [0, 0, 0, 1 / 3, 0, 2 / 3, 0, 1, 0, 1, 0, 1]
+  held = [0] * 5 + rates[5:]
+  np.testing.assert_allclose(moves, np.transpose([rates, held]), atol=1e-6)
+
+
+@pytest.mark.parametrize('module', [rotations, jigsaws])
+def test_padding_is_no_answer(module, monkeypatch):
+  """A blank right half of an image is in none of the pieces and turns."""
+  method = {
+    rotations: lambda: rotation(Encoder()),
+    jigsaws: lambda: jigsaw(Encoder(), grid=(1, 2), orders=2, gap=0),
+  }[module]()
+  seen, kept = [], module.networks.apply
+
+  def watched(parts, params, statistics, x, **options):
+    if 'encoder' in parts:
+      seen.append(np.asarray(x))
+    return kept(parts, params, statistics, x, **options)
+
+  batch = _batch()
+  batch['image'][:, :, SIDE // 2 :] = 0
+  batch['width'] = np.full(ROWS, SIDE // 2, np.int32)
+  params, state = _init(method, batch)
+  monkeypatch.setattr(module.networks, 'apply', watched)
+  method.loss(params, state, batch, jax.random.key(0), 0)
+  columns = seen[0].std(axis=(1, 3))  # a blank one does not vary
+  assert columns.min() > 0
+
+
+def test_rare_colours_weigh_more_in_the_loss():
+  batch = _batch()
+  params, state = _init(colorization(Encoder(), Decoder(scale=4)), batch)
+  params = jax.tree.map(lambda x: 20 * x, params)  # guesses that differ
+  values = [
+    colorization(Encoder(), Decoder(scale=4), balance=balance).loss(
+      params, state, batch, jax.random.key(0), 0
+    )[0]
+    for balance in (0.1, 1.0)
+  ]
+  assert abs(values[0] - values[1]) > 0.01
 
 
 def test_a_step_of_all_players_keeps_the_tree():
