@@ -186,7 +186,8 @@ def results(config, workdir: pathlib.Path) -> dict:
 def telemetry(config, workdir: pathlib.Path) -> dict[str, dict]:
   """The last line of the log of each stage that learns without labels.
 
-  Without its seconds: a resumed run's results equal an undisturbed one's.
+  Without its seconds: a resumed run's results equal an undisturbed one's. With
+  'task', what a pretext task achieves on held-out images.
   """
   found = {}
   for stage in config.recipe:
@@ -195,19 +196,36 @@ def telemetry(config, workdir: pathlib.Path) -> dict[str, dict]:
       continue
     found[stage] = json.loads(lines[-1])
     del found[stage]['seconds']
+    achieved = read_json(workdir / stage / 'stage.json').get('task')
+    if achieved:
+      found[stage]['task'] = achieved
   return found
 
 
 def telemetry_table(found) -> str:
+  """The ends of the logs and, where there are tasks, what they achieve."""
   names = dict.fromkeys(name for line in found.values() for name in line)
-  shown = [name for name in names if name != 'update_norm']
+  shown = [name for name in names if name not in ('update_norm', 'task')]
   cells = [
     (stage, *(line.get(name) for name in shown))
     for stage, line in found.items()
   ]
-  return table(
+  made = table(
     cells, ('pretraining', *(name.replace('_', ' ') for name in shown))
   )
+  tasks = [
+    (
+      stage,
+      name.replace('_', ' '),
+      '{value:.3f} [{low:.3f}, {high:.3f}]'.format(**figure),
+      figure['count'],
+    )
+    for stage, line in found.items()
+    for name, figure in line.get('task', {}).items()
+  ]
+  if tasks:
+    made += '\n\n' + table(tasks, ('task', 'figure', 'held out', 'images'))
+  return made
 
 
 def _shown(figure) -> str:

@@ -253,16 +253,20 @@ def test_telemetry_is_the_last_line_of_stages_without_labels(run):
       '{"step": 1, "seconds": 1.0, "loss": 3.0}\n'
       '{"step": 2, "seconds": 2.0, "loss": 2.5, "std": 0.125}\n'
     )
+  task = {'accuracy': {'value': 0.75, 'low': 0.5, 'high': 1.0, 'count': 40}}
+  write_json(run.workdir / 'pretrain' / 'stage.json', {'task': task})
   config = ml_collections.ConfigDict(
     {
       'recipe': ('pretrain', 'a'),
-      'pretrain': {'method': {'name': 'simclr'}},
+      'pretrain': {'method': {'name': 'rotation'}},
       'a': {'method': {'name': 'recognize'}},
     }
   )
   found = results.telemetry(config, run.workdir)
-  assert found == {'pretrain': {'step': 2, 'loss': 2.5, 'std': 0.125}}
-  (line,) = (
-    line for line in results.render({}, found).splitlines() if '2.500' in line
-  )
+  last = {'step': 2, 'loss': 2.5, 'std': 0.125}
+  assert found == {'pretrain': last | {'task': task}}
+  page = results.render({}, found).splitlines()
+  (line,) = (line for line in page if '2.500' in line)
+  assert 'accuracy' not in line
+  assert '0.750 [0.500, 1.000]' in page[-1] and 'accuracy' in page[-1]
   assert line.split('|')[1].strip() == 'pretrain' and '0.125' in line
