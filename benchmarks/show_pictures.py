@@ -9,10 +9,10 @@ last ones: what it was given, made of it, and should have made.
 import pathlib
 import sys
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 ROWS, GRID_ROWS = 5, 8  # shown, and of `ssljax.evaluate.grid`
-ZOOM, GAP, TITLE = 2, 12, 18
+GAP, TITLE = 12, 20
 
 
 def panel(folder: pathlib.Path) -> Image.Image:
@@ -21,11 +21,13 @@ def panel(folder: pathlib.Path) -> Image.Image:
   with Image.open(last) as image:
     width, height = image.width, image.height // GRID_ROWS * ROWS
     grid = image.convert('RGB').crop((0, 0, width, height))
-  grid = grid.resize((width * ZOOM, height * ZOOM), Image.Resampling.NEAREST)
+  zoom = 2 if width < 200 else 1  # small images are hard to see
+  grid = grid.resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
   made = Image.new('RGB', (grid.width, grid.height + TITLE), 'white')
   made.paste(grid, (0, TITLE))
   title = folder.name.removeprefix('pretrain_').removesuffix('_0')
-  ImageDraw.Draw(made).text((2, 3), title.replace('_', ' '), 'black')
+  font = ImageFont.load_default(size=14)
+  ImageDraw.Draw(made).text((2, 1), title.replace('_', ' '), 'black', font)
   return made
 
 
