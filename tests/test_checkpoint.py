@@ -170,7 +170,8 @@ def test_donating_the_state_does_not_reach_a_save_under_way(tmp_path, devices):
   assert first.unsafe_buffer_pointer() == place
   del first
   with Checkpoints(tmp_path) as checkpoints:
-    for number in range(2):
+    caught = 0  # saves that steps ran beside; a busy machine may miss some
+    for number in range(20):
       state = step(state)  # not waited for: saved while it is computed
       before = jax.tree.map(raw, jax.jit(lambda tree: tree)(state))
       checkpoints.save(number, state)
@@ -178,9 +179,12 @@ def test_donating_the_state_does_not_reach_a_save_under_way(tmp_path, devices):
       for _ in range(20):
         state = jax.block_until_ready(step(state))
         under_way += checkpoints._manager.is_saving_in_progress()
-      assert under_way > 0
       found = jax.tree.map(raw, checkpoints.restore(state))
       jax.tree.map(np.testing.assert_array_equal, found, before)
+      caught += under_way > 0
+      if caught == 2:
+        break
+    assert caught
 
 
 @pytest.fixture
