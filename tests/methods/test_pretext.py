@@ -84,7 +84,7 @@ class Seen(nn.Module):
     return images.reshape(len(images), -1)
 
 
-def _shown(method, monkeypatch, module):
+def _shown(method, monkeypatch, module, batch=None):
   """The images of one step that go into the encoder."""
   seen = []
   apply = module.networks.apply
@@ -95,7 +95,7 @@ def _shown(method, monkeypatch, module):
     return apply(parts, params, statistics, x, **options)
 
   monkeypatch.setattr(module.networks, 'apply', watched)
-  batch = _batch()
+  batch = batch or _batch()
   params, state = _init(method, batch)
   seen.clear()
   method.loss(params, state, batch, jax.random.key(7), 0)
@@ -534,20 +534,11 @@ def test_padding_is_no_answer(module, monkeypatch):
     rotations: lambda: rotation(Encoder()),
     jigsaws: lambda: jigsaw(Encoder(), grid=(1, 2), orders=2, gap=0),
   }[module]()
-  seen, kept = [], module.networks.apply
-
-  def watched(parts, params, statistics, x, **options):
-    if 'encoder' in parts:
-      seen.append(np.asarray(x))
-    return kept(parts, params, statistics, x, **options)
-
   batch = _batch()
   batch['image'][:, :, SIDE // 2 :] = 0
   batch['width'] = np.full(ROWS, SIDE // 2, np.int32)
-  params, state = _init(method, batch)
-  monkeypatch.setattr(module.networks, 'apply', watched)
-  method.loss(params, state, batch, jax.random.key(0), 0)
-  columns = seen[0].std(axis=(1, 3))  # a blank one does not vary
+  _, shown = _shown(method, monkeypatch, module, batch)
+  columns = shown.std(axis=(1, 3))  # a blank one does not vary
   assert columns.min() > 0
 
 
