@@ -48,6 +48,13 @@ def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
   return ConfigDict(values)
 
 
+def paced(size: dict, pace: tuple[int, int], scale: str) -> dict:
+  """Another batch size, and so many steps for one; at `smoke` as many."""
+  batch_size, times = pace
+  times = 1 if scale == 'smoke' else times
+  return {'batch_size': batch_size, 'steps': size['steps'] * times}
+
+
 def stage(
   method,
   *,

@@ -46,12 +46,14 @@ def stages(scale: str, task: str) -> dict:
   """Those of `simclr_ocr`, with a task in the place of the objective."""
   found, made = TASKS[task], simclr_ocr.stages(scale)
   old = made['pretrain']
+  size = {'batch_size': old.batch_size, 'steps': old.steps}
+  if scale in ('smoke', 'laptop') and 'pace' in found:
+    size = common.paced(size, found['pace'], scale)
   made['pretrain'] = common.stage(
     found['method'],
     split='unlabeled',
     epochs=old.epochs,
-    steps=old.steps,
-    batch_size=min(old.batch_size, found.get('batch_size', old.batch_size)),
+    **size,
     optimizer=old.optimizer.to_dict() | found.get('changes', {}),
     views=found.get('views'),
     clean=found.get('clean', ''),

@@ -156,8 +156,8 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
     size = {'batch_size': 128, 'steps': 400}
   views = chosen.get('views', {})  # None for a task that takes images as is
   views = {} if views is None else {'policy': policy} | views
-  if kind == 'small':
-    size['batch_size'] = chosen.get('batch_size', size['batch_size'])
+  if kind == 'small' and 'pace' in chosen:
+    size = common.paced(size, chosen['pace'], scale)
   return common.stage(
     objective,
     optimizer=optimizer | chosen.get('changes', {}),

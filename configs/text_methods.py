@@ -61,7 +61,8 @@ def of_seed(scale: str, seed: int):
     name = title.lower().replace(' ', '_').replace('-', '_')
     plain = make(scale)
     if scale == 'laptop':
-      plain['pretrain'].steps = PRETRAINING
+      full = simclr_ocr.SIZES[scale]['steps'][0]
+      plain['pretrain'].steps = plain['pretrain'].steps * PRETRAINING // full
       if 'hold' in plain['pretrain'].optimizer:
         hold = {'prototypes': PRETRAINING // 20}
         plain['pretrain'].optimizer.hold = hold

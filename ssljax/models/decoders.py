@@ -18,8 +18,15 @@ class Decoder(nn.Module):
   Starts from the features at the size of the coarsest map and doubles its way
   up to the finest map, by linear interpolation and a convolution each. With
   skips each map, and beside the finest the input itself, is laid beside what
-  has come so far; without, all of the picture passes through the features. From
-  there to pixels each place of the finest map gives a small square of them
+  has come so far, each channel times a factor that the features give (FiLM,
+  arXiv 1709.07871), a line's frame by frame: from there it is one sign to print
+  light ink on a dark ground as dark ink.
+
+  Without skips all of the picture passes through the features, and is added to
+  a coarse one that is linear in them: else the features stay a single number
+  for hundreds of steps, how bright the image is.
+
+  From the finest map to pixels each place gives a small square of them
   (sub-pixel convolution, arXiv 1609.05158): a convolution at the picture's own
   size would cost four times as much as all the rest. GroupNorm, as a decoder of
   one image at a time has no batch to normalise by; none beside the finest map,
@@ -65,11 +72,13 @@ class Decoder(nn.Module):
       -(-size // cells)
       for size, cells in zip(finest, levels[0].shape[1:3], strict=True)
     )
-    x = self._start(features, levels[-1].shape[1:3], len(levels))
+    coarsest = levels[-1].shape[1:3]
+    x = self._start(features, coarsest, self._width(len(levels) - 1))
     for level in reversed(range(len(levels))):
       beside = [levels[level]] if self.skips else []
       if self.skips and level == 0 and self.scale == 1:
         beside.append(_fold(images, squares, levels[0].shape[1:3]))
+      beside = [self._scaled(each, features) for each in beside]
       size = levels[level].shape[1:3]
       x = self._level(x, beside, size, self._width(level), norm=level > 0)
     x = nn.Conv(
@@ -79,6 +88,9 @@ class Decoder(nn.Module):
       kernel_init=_alike(math.prod(squares)),
     )(x)
     x = _unfold(x, squares)
+    if not self.skips:
+      coarse = self._start(features, coarsest, self.channels)
+      x += jax.image.resize(coarse, x.shape, 'linear')
     if self.scale == 1:  # a map of an odd size covers a pixel too many
       return x[:, :height, :width]
     if x.shape[1:3] != finest:
@@ -88,10 +100,9 @@ class Decoder(nn.Module):
   def _width(self, level: int) -> int:
     return self.width * 2 ** min(level + 1, 2)
 
-  def _start(self, features, size, levels: int):
+  def _start(self, features, size, channels: int):
     """Features as a map: of an image by one Dense, of a line frame by frame."""
     rows, columns = size
-    channels = self._width(levels - 1)
     if features.ndim == 3:
       if features.shape[1] != columns:
         raise UserError(
@@ -103,6 +114,15 @@ class Decoder(nn.Module):
       return x.transpose(0, 2, 1, 3)
     x = nn.Dense(rows * columns * channels, dtype=self.dtype)(features)
     return x.reshape(-1, rows, columns, channels)
+
+  def _scaled(self, beside: Float[Array, 'b _h _w _c'], features):
+    """What is laid beside, each channel times what the features say."""
+    channels = beside.shape[-1]
+    scales = 1 + nn.Dense(channels, dtype=self.dtype)(features)
+    if features.ndim == 3:
+      shape = (len(scales), beside.shape[2], channels)
+      return beside * jax.image.resize(scales, shape, 'linear')[:, None]
+    return beside * scales[:, None, None]
 
   def _level(self, x, beside, size, channels: int, *, norm: bool):
     shape = (x.shape[0], *size, x.shape[-1])
