@@ -78,7 +78,7 @@ class Decoder(nn.Module):
       beside = [levels[level]] if self.skips else []
       if self.skips and level == 0 and self.scale == 1:
         beside.append(_fold(images, squares, levels[0].shape[1:3]))
-      beside = [self._scaled(each, features) for each in beside]
+      beside = [Modulation(dtype=self.dtype)(each, features) for each in beside]
       size = levels[level].shape[1:3]
       x = self._level(x, beside, size, self._width(level), norm=level > 0)
     x = nn.Conv(
@@ -86,10 +86,11 @@ class Decoder(nn.Module):
       (3, 3),
       dtype=jnp.float32,
       kernel_init=_alike(math.prod(squares)),
+      name='pixels',
     )(x)
     x = _unfold(x, squares)
     if not self.skips:
-      coarse = self._start(features, coarsest, self.channels)
+      coarse = self._start(features, coarsest, self.channels, name='coarse')
       x += jax.image.resize(coarse, x.shape, 'linear')
     if self.scale == 1:  # a map of an odd size covers a pixel too many
       return x[:, :height, :width]
@@ -100,7 +101,7 @@ class Decoder(nn.Module):
   def _width(self, level: int) -> int:
     return self.width * 2 ** min(level + 1, 2)
 
-  def _start(self, features, size, channels: int):
+  def _start(self, features, size, channels: int, name: str | None = None):
     """Features as a map: of an image by one Dense, of a line frame by frame."""
     rows, columns = size
     if features.ndim == 3:
@@ -109,20 +110,13 @@ class Decoder(nn.Module):
           f'Found {features.shape[1]} frames for a map {columns} columns wide; '
           'expected one a column.'
         )
-      x = nn.Dense(rows * channels, dtype=self.dtype)(features)
+      x = nn.Dense(rows * channels, dtype=self.dtype, name=name)(features)
       x = x.reshape(*features.shape[:2], rows, channels)
       return x.transpose(0, 2, 1, 3)
-    x = nn.Dense(rows * columns * channels, dtype=self.dtype)(features)
+    x = nn.Dense(rows * columns * channels, dtype=self.dtype, name=name)(
+      features
+    )
     return x.reshape(-1, rows, columns, channels)
-
-  def _scaled(self, beside: Float[Array, 'b _h _w _c'], features):
-    """What is laid beside, each channel times what the features say."""
-    channels = beside.shape[-1]
-    scales = 1 + nn.Dense(channels, dtype=self.dtype)(features)
-    if features.ndim == 3:
-      shape = (len(scales), beside.shape[2], channels)
-      return beside * jax.image.resize(scales, shape, 'linear')[:, None]
-    return beside * scales[:, None, None]
 
   def _level(self, x, beside, size, channels: int, *, norm: bool):
     shape = (x.shape[0], *size, x.shape[-1])
@@ -135,6 +129,29 @@ class Decoder(nn.Module):
     if norm:
       x = nn.GroupNorm(num_groups=4, dtype=self.dtype)(x)
     return nn.gelu(x)
+
+
+class Modulation(nn.Module):
+  """Each channel of a map times a factor (FiLM without shifts, 1709.07871).
+
+  The factors are linear in the features: one a channel of an image, and of a
+  line one a channel and frame.
+
+  Attributes:
+    dtype: compute type; parameters stay float32.
+  """
+
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, 'b h w c'], features: Float[Array, 'b *time d']
+  ) -> Float[Array, 'b h w c']:
+    factors = 1 + nn.Dense(x.shape[-1], dtype=self.dtype)(features)
+    if features.ndim == 2:
+      return x * factors[:, None, None]
+    shape = (len(x), x.shape[2], x.shape[3])
+    return x * jax.image.resize(factors, shape, 'linear')[:, None]
 
 
 def _alike(count: int):

@@ -8,7 +8,7 @@ import pytest
 from ssljax.errors import UserError
 from ssljax.models import decoders, networks
 from ssljax.models.convnet import ConvNet
-from ssljax.models.decoders import Decoder, PatchCritic
+from ssljax.models.decoders import Decoder, PatchCritic, Modulation
 from ssljax.models.pixels import Pixels
 from ssljax.models.resnet import ResNet
 from ssljax.models.sequence import SequenceEncoder
@@ -90,6 +90,47 @@ def test_without_skips_all_passes_through_the_features():
 
     same = np.allclose(drawn(maps, images), drawn(other, others), atol=1e-6)
     assert same != skips
+
+
+@pytest.mark.parametrize('name', ['convnet', 'sequence'])
+def test_without_skips_a_coarse_picture_is_linear_in_the_features(name):
+  encoder, shape, _ = ENCODERS[name]
+  images = _images(shape)
+  parts = {'encoder': encoder, 'decoder': Decoder(width=4, skips=False)}
+  params, _ = networks.init_drawing(parts, jax.random.key(0), images)
+  features, maps, _ = networks.maps(encoder, params, {}, images, train=False)
+  rest = params['decoder'] | {
+    'pixels': jax.tree.map(jnp.zeros_like, params['decoder']['pixels'])
+  }
+
+  def drawn(features):
+    return parts['decoder'].apply({'params': rest}, features, maps, images)
+
+  assert drawn(features).std() > 0.1
+  np.testing.assert_allclose(
+    drawn(-3 * features), -3 * drawn(features), atol=1e-4
+  )
+
+
+def test_features_scale_what_is_laid_beside():
+  """Of a line each frame its own columns; half as many frames as columns."""
+  rng = np.random.default_rng(0)
+  x, weights = rng.normal(size=(2, 3, 8, 5)), rng.normal(size=(7, 5))
+  variables = {'params': {'Dense_0': {'kernel': weights, 'bias': np.ones(5)}}}
+  image, line = rng.normal(size=(2, 7)), rng.normal(size=(2, 4, 7))
+  factors = 2 + image @ weights
+  np.testing.assert_allclose(
+    Modulation().apply(variables, x, image),
+    x * factors[:, None, None],
+    rtol=1e-4,
+    atol=1e-5,
+  )
+  factors = 2 + line @ weights  # (2, 4, 5)
+  between = 0.25 * factors[:, 1] + 0.75 * factors[:, 2]
+  scaled = Modulation().apply(variables, x, line)
+  np.testing.assert_allclose(
+    scaled[:, :, 4], x[:, :, 4] * between[:, None], rtol=1e-4, atol=1e-5
+  )
 
 
 def test_squares_of_pixels_find_their_places_again():
