@@ -8,7 +8,7 @@ import pytest
 from ssljax.errors import UserError
 from ssljax.models import decoders, networks
 from ssljax.models.convnet import ConvNet
-from ssljax.models.decoders import Decoder, PatchCritic, Modulation
+from ssljax.models.decoders import Decoder, Modulation, PatchCritic
 from ssljax.models.pixels import Pixels
 from ssljax.models.resnet import ResNet
 from ssljax.models.sequence import SequenceEncoder
