@@ -68,7 +68,10 @@ TASKS = {
     'views': {'count': 1},
     'pace': (32, 1),  # of four turns each
   },
-  'relative_patch': {'method': {'name': 'relative_patch'}},
+  'relative_patch': {
+    'method': {'name': 'relative_patch'},
+    'pace': (64, 4),  # two patches cost a quarter of two views
+  },
   'jigsaw': {'method': {'name': 'jigsaw'}},
   'colorization': {
     'method': {'name': 'colorization', 'decoder': {'scale': 4}},

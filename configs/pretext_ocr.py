@@ -28,7 +28,8 @@ TASKS = pretext_images.TASKS | {
     'method': {'name': 'relative_patch', 'grid': (1, 3)},
   },
   'jigsaw': {'method': {'name': 'jigsaw', 'grid': (1, 4), 'orders': 24}},
-  'autoencoder': {
+  'autoencoder': pretext_images.TASKS['autoencoder']
+  | {
     'method': {
       'name': 'autoencoder',
       'amount': 0.2,

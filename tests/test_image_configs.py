@@ -89,14 +89,35 @@ def test_all_methods_are_compared_and_alike():
     for stage in config.recipe
     if config[stage].method.name not in results.LABELLED
   ]
-  assert len({stage.steps for stage in trained}) == 1
   assert {stage.data.split for stage in trained} == {'train'}
   # Pretext tasks look at an image several times, or have a critic to feed.
   joint = [
     stage for stage in trained if stage.method.name not in pretext_images.TASKS
   ]
-  for key in ('batch_size', 'data'):
+  for key in ('steps', 'batch_size', 'data'):
     assert len({str(stage[key]) for stage in joint}) == 1, key
+
+
+@pytest.mark.parametrize('task', pretext_images.TASKS)
+def test_a_task_has_its_pace(task):
+  batch_size, times = pretext_images.TASKS[task].get('pace', (64, 1))
+  for scale, steps in (('laptop', 500 * times), ('smoke', 20)):
+    stage = _config('pretext_images', f'{scale},task={task}').pretrain
+    assert (stage.batch_size, stage.steps) == (batch_size, steps)
+  large = _config('pretext_images', f'task={task},dataset=imagenet2012')
+  assert large.pretrain.batch_size == 256
+
+
+def test_tasks_on_text_keep_their_pace_among_others():
+  config = _config('text_methods')
+  stages = {
+    title: config[f'pretrain_{title}_0'] for title in ('simclr', 'jigsaw')
+  }
+  assert {(each.batch_size, each.steps) for each in stages.values()} == {
+    (48, 300)
+  }
+  paced = config.pretrain_autoencoder_0
+  assert (paced.batch_size, paced.steps) == (16, 1200)
 
 
 def test_tasks_that_digits_are_not_fit_for_are_left_out():
