@@ -38,14 +38,19 @@ CRITIC = {
 }
 
 
-def adversarial(*critics: str, every: int = 1) -> dict:
+def adversarial(*critics: str, every: int = 1, slower: int = 1) -> dict:
   """Changes of an optimizer: critics have Adam of their own.
 
   Args:
     *critics: parts.
     every: steps of a critic for one of the others.
+    slower: by which all learning rates are divided.
   """
-  return ADAM | {'players': dict.fromkeys(critics, CRITIC), 'every': every}
+  one, other = (
+    each | {'learning_rate': each['learning_rate'] / slower}
+    for each in (ADAM, CRITIC)
+  )
+  return one | {'players': dict.fromkeys(critics, other), 'every': every}
 
 
 TITLES = {
