@@ -1,10 +1,10 @@
 """Every method that pretrains on text, in one table and under one protocol.
 
-Same data, labels, steps and seeds for each; on the frozen encoder a head is
-trained with 500 labels, then all of it is finetuned, beside supervised training
-for the same labelled steps. Papers: those of the methods' own configs.
-Expected: `docs/text_methods.md`. An estimated 4 minutes a method and seed on 2
-CPU cores.
+Same data, labels, steps and seeds for each, but for the pace of a pretext task;
+on the frozen encoder a head is trained with 500 labels, then all of it is
+finetuned, beside supervised training for the same labelled steps. Papers: those
+of the methods' own configs. Expected: `docs/text_methods.md`. An estimated 4
+minutes a method and seed on 2 CPU cores.
 
   python -m ssljax.main --config=configs/text_methods.py:laptop,seeds=3
 """
