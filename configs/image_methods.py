@@ -1,10 +1,10 @@
 """Every method that pretrains on images, in one table and under one protocol.
 
-Each pretrains for the same steps on the same images, a pretext task at a pace of
-its own; its frozen features are tested by kNN and by linear probes with 5 labels
-a class in 10 draws, paired with raw pixels and an untrained encoder. Papers:
-those of the methods' own configs. Expected: `docs/images.md`. At most 5 minutes a
-method on 2 CPU cores.
+Each pretrains for the same steps on the same images, a pretext task at its own
+pace; its frozen features are tested by kNN and by linear probes with 5 labels a
+class in 10 draws, paired with raw pixels and an untrained encoder. Papers:
+those of the methods' own configs. Expected: `docs/images.md`. At most 5 minutes
+a method on 2 CPU cores.
 
   python -m ssljax.main --config=configs/image_methods.py:dataset=glyphs
   python -m ssljax.main --config=configs/image_methods.py:dataset=digits,seeds=3

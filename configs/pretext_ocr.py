@@ -43,7 +43,7 @@ TASKS = pretext_images.TASKS | {
   # The strokes around a smaller hole tell something of what stood in it.
   'inpainting': pretext_images.TASKS['inpainting']
   | {'method': {'name': 'inpainting', 'share': 0.25}},
-  # Three in four lines stand on a light ground, as print does.
+  # Three layouts in four have a light ground, as print does.
   'cyclegan': pretext_images.TASKS['cyclegan']
   | {
     'method': {'name': 'cyclegan', 'cycle': 3.0, 'identity': 0.5},
