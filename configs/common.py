@@ -49,7 +49,10 @@ def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
 
 
 def paced(size: dict, pace: tuple[int, int], scale: str) -> dict:
-  """Another batch size, and so many steps for one; at `smoke` as many."""
+  """The size of a stage that takes `pace` = (images a step, steps for one).
+
+  At `smoke` it takes no more steps than others.
+  """
   batch_size, times = pace
   times = 1 if scale == 'smoke' else times
   return {'batch_size': batch_size, 'steps': size['steps'] * times}

@@ -65,8 +65,8 @@ TITLES = {
   'cyclegan': 'CycleGAN',
 }
 # Each with what its stage changes of `simclr_images`. 'pace': images a step of
-# the small recipes and steps for one of another method's. A drawing is learnt
-# from many small steps: the same images, no more arithmetic.
+# the small recipes, and steps for one of another method's. A drawing is learnt
+# from many small steps.
 TASKS = {
   'rotation': {
     'method': {'name': 'rotation'},

@@ -11,8 +11,9 @@
 - `super_resolution`: what it showed before it was small.
 - `pix2pix`, `cyclegan`: the plain print behind it, with pairs and without.
 
-Print is known of rendered lines only. Scales, stages, costs and options are
-those of `simclr_ocr.py`; expected: `docs/pretext.md`.
+Print is known of rendered lines only. Scales, stages and options are those of
+`simclr_ocr.py`, costs as well but for `cyclegan`, an estimated 20 minutes at
+`laptop`; expected, of a third of the steps: `docs/pretext.md`.
 
   python -m ssljax.main --config=configs/pretext_ocr.py:laptop,task=rotation
 """
