@@ -689,6 +689,29 @@ def test_mappings_and_devices_agree(name, mapping, devices):
     )
 
 
+def test_a_full_pool_of_pictures_is_the_same_on_all_devices():
+  """A step from an empty one, as above, stores all and shows only new ones."""
+  state, rng = _start('cyclegan'), np.random.default_rng(0)
+  old = jax.tree.map(
+    lambda x: rng.uniform(-1, 1, x.shape).astype(x.dtype),
+    state.method_state['pool'],
+  )
+  count = np.int32(len(old['clean']))
+  full = {**state.method_state, 'pool': old, 'filled': count}
+  pools, figures = [], []
+  for mapping, devices in (('jit', 1), ('shard_map', DEVICES)):
+    step, _ = _compiled('cyclegan', mapping, devices)
+    fresh = _start('cyclegan')._replace(method_state=full)
+    new, metrics = step(fresh, _batch_of('cyclegan'))
+    pools.append(_copy(new.method_state['pool']))
+    figures.append([metrics[x] for x in CASES['cyclegan'].metrics])
+  chex.assert_trees_all_close(*pools, rtol=0, atol=1e-5)
+  np.testing.assert_allclose(*figures, rtol=1e-4)
+  for domain in old:
+    changed = (pools[0][domain] != old[domain]).any(axis=(1, 2, 3)).sum()
+    assert 0 < changed < len(jax.tree.leaves(_batch_of('cyclegan'))[0])
+
+
 @first_cases
 def test_the_state_keeps_its_tree(name):
   run = _run(name, 'jit', 1)
