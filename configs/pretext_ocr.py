@@ -58,7 +58,7 @@ def stages(scale: str, task: str) -> dict:
   found, made = TASKS[task], simclr_ocr.stages(scale)
   old = made['pretrain']
   size = {'batch_size': old.batch_size, 'steps': old.steps}
-  if scale in ('smoke', 'laptop') and 'pace' in found:
+  if 'pace' in found:
     size = common.paced(size, found['pace'], scale)
   made['pretrain'] = common.stage(
     found['method'],

@@ -120,6 +120,12 @@ def test_tasks_on_text_keep_their_pace_among_others():
   assert (paced.batch_size, paced.steps) == (16, 1200)
 
 
+@pytest.mark.parametrize('scale', ['smoke', 'laptop', 'article'])
+def test_a_step_of_cyclegan_on_text_fits_its_pool(scale):
+  stage = _config('pretext_ocr', f'{scale},task=cyclegan').pretrain
+  assert stage.batch_size <= 50  # the method's default
+
+
 def test_tasks_that_digits_are_not_fit_for_are_left_out():
   config = _config('image_methods', 'dataset=digits')
   methods = {config[stage].method.name for stage in config.recipe}
