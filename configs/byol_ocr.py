@@ -1,23 +1,24 @@
 """BYOL on text lines, then reading with a few labels.
 
-Paper: BYOL, arXiv 2006.07733; the heads are the article's for SimSiam. Scales,
-stages, views, costs and options are those of `simclr_ocr.py`; expected:
-`docs/text_methods.md`.
+Paper: BYOL, arXiv 2006.07733; the heads are those of the article's SimSiam.
+For: learning without negatives, from a slowly moving copy of the network.
+Expected at `laptop`: `docs/text_methods.md`.
+Cost, scales, views and options: those of `simclr_ocr.py`.
 
   python -m ssljax.main --config=configs/byol_ocr.py:laptop
 """
 
-from configs import simclr_ocr
+from configs import text
 
 BYOL = {'name': 'byol', 'momentum': 0.98, 'predict': True}
 
 
 def stages(scale: str) -> dict:
-  """Those of `simclr_ocr`; a slower target where there are more steps."""
-  momentum = 0.996 if scale in ('gpu', 'article') else 0.98
-  return simclr_ocr.stages(scale, BYOL | {'momentum': momentum})
+  """A slower target where there are more steps."""
+  long = scale in ('gpu', 'article')
+  return text.stages(scale, BYOL | ({'momentum': 0.996} if long else {}))
 
 
 def get_config(arg=None):
   """`--config=configs/byol_ocr.py:SCALE,data=DIR,charset=NAME,take=RUN`."""
-  return simclr_ocr.recipe(arg, 'BYOL', stages)
+  return text.recipe(arg, 'BYOL', stages)

@@ -48,12 +48,14 @@ def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
   return ConfigDict(values)
 
 
-def paced(size: dict, pace: tuple[int, int], scale: str) -> dict:
-  """The size of a stage that takes `pace` = (images a step, steps for one).
+def paced(size: dict, pace: tuple[int, int] | None, scale: str) -> dict:
+  """The size of a stage at `pace` = (images a step, steps for one step).
 
   Only `laptop` takes more steps by it: `smoke` has to be short, and `article`
   counts epochs.
   """
+  if pace is None:
+    return size
   batch_size, times = pace
   steps = size['steps'] * times if scale == 'laptop' else size['steps']
   return {'batch_size': batch_size, 'steps': steps}

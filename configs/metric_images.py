@@ -1,17 +1,19 @@
 """Metric learning on images: pairs, triplets or N-pairs; labels are optional.
 
 Papers: Hadsell et al. 2006 (`objective=margin`), FaceNet, arXiv 1503.03832
-(`triplet`), Sohn 2016 (`n_pair`). Positives are two views of an image,
-negatives come from the batch; `labelled=True` takes both from the classes. Data
-sets, recipes, commands and costs are those of `simclr_images.py`, and so is the
-evaluation. No paper has these without labels on CIFAR or ImageNet: there they
-run with the other recipes' optimizers.
+(`triplet`), Sohn 2016 (`n_pair`).
+For: the losses that contrastive learning began with. The positive of an image
+is its other view and its negatives are the rest of the batch; with
+`labelled=True` the classes decide both.
+Expected on `glyphs` and `digits`: `docs/images.md`. No paper has these losses
+without labels on CIFAR or ImageNet, which are trained as by the other methods.
+Cost, data sets, options and evaluation: those of `simclr_images.py`.
 
   python -m ssljax.main --config=configs/metric_images.py
   python -m ssljax.main --config=configs/metric_images.py:objective=n_pair
 """
 
-from configs import simclr_images
+from configs import images
 from configs.simclr_images import SIMCLR
 
 OBJECTIVES = {
@@ -22,19 +24,17 @@ OBJECTIVES = {
 TITLES = {'margin': 'margin pairs', 'triplet': 'triplets', 'n_pair': 'N-pairs'}
 
 
-def of_objective(options) -> dict:
+def described(objective: str, labelled: bool = False) -> dict:
   """SimCLR's heads and views with another loss."""
-  labelled = {'labelled': options.get('labelled', False)}
-  method = OBJECTIVES[options.objective] | labelled
-  return {kind: made | {'method': method} for kind, made in SIMCLR.items()}
+  method = OBJECTIVES[objective] | {'labelled': labelled}
+  return {form: made | {'method': method} for form, made in SIMCLR.items()}
+
+
+def of_objective(options) -> dict:
+  return described(options.objective, options.labelled)
 
 
 def get_config(arg=None):
   """`--config=configs/metric_images.py:SCALE,objective=NAME,labelled=True`."""
-  return simclr_images.recipe(
-    arg,
-    'metric learning ({objective})',
-    of_objective,
-    objective='triplet',
-    labelled=False,
-  )
+  title, further = 'metric learning ({objective})', {'labelled': False}
+  return images.recipe(arg, title, of_objective, objective='triplet', **further)

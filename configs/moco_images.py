@@ -1,64 +1,43 @@
 """MoCo v2 on images, and what its features are worth; `version=1` is v1.
 
-Papers: MoCo, arXiv 1911.05722; MoCo v2, arXiv 2003.04297. Data sets, recipes,
-commands and costs are those of `simclr_images.py`, and so is the evaluation. On
-ImageNet the papers' SGD is 0.03 at batch 256 for 200 epochs, with a queue of
-65,536 and momentum 0.999 (v1 60.6 %, v2 67.5 % by linear evaluation; not run
-here). BatchNorm is split into 8 groups, whatever the devices, and keys are
-shuffled over them.
+Papers: MoCo, arXiv 1911.05722; MoCo v2, arXiv 2003.04297.
+For: contrasting with a long queue of older keys, at small batches. BatchNorm is
+split into groups, whatever the devices, and keys are shuffled over the groups.
+Expected on `glyphs` and `digits`: `docs/images.md`. On ImageNet the papers have
+60.6 % (v1) and 67.5 % (v2) by linear evaluation after 200 epochs; not run here.
+Cost, data sets, options and evaluation: those of `simclr_images.py`.
 
   python -m ssljax.main --config=configs/moco_images.py
   python -m ssljax.main --config=configs/moco_images.py:version=1
 """
 
-from configs import simclr_images
-from configs.simclr_images import SGD, mlp
+from configs import images
+from configs.images import SGD, mlp
 
 PAPER_SGD = SGD | {'learning_rate': 0.03, 'weight_decay': 1e-4}
 
+
+def described(temperature, momentum, queue, groups, projector, **more) -> dict:
+  options = {'temperature': temperature, 'momentum': momentum, 'queue': queue}
+  method = {'name': 'moco', **options, 'groups': groups, **more}
+  return {'method': method, 'projector': projector}
+
+
+BOTH = {'symmetric': True}
 MOCO = {
-  'small': {
-    'method': {
-      'name': 'moco',
-      'temperature': 0.2,
-      'momentum': 0.99,
-      'queue': 2048,
-      'groups': 4,
-      'symmetric': True,
-    },
-    'projector': mlp(128, 64),
-  },
-  # lightly's: two layers without BatchNorm, a queue of 4,096.
-  'cifar': {
-    'method': {
-      'name': 'moco',
-      'temperature': 0.1,
-      'momentum': 0.99,
-      'queue': 4096,
-      'groups': 8,
-      'symmetric': True,
-    },
-    'projector': mlp(512, 128, hidden_norm=False),
-  },
-  'imagenet': {
-    'method': {
-      'name': 'moco',
-      'temperature': 0.2,
-      'momentum': 0.999,
-      'queue': 65536,
-      'groups': 8,
-    },
-    'projector': mlp(2048, 128, hidden_norm=False),
-    'policy': 'moco_v2',
-    'batch_size': 256,
-    'epochs': 200,
-    'optimizer': PAPER_SGD,
-  },
+  'small': described(0.2, 0.99, 2048, 4, mlp(128, 64), **BOTH),
+  # lightly's: two layers without BatchNorm.
+  'cifar': described(
+    0.1, 0.99, 4096, 8, mlp(512, 128, hidden_norm=False), **BOTH
+  ),
+  'imagenet': described(0.2, 0.999, 65536, 8, mlp(2048, 128, hidden_norm=False))
+  | {'policy': 'moco_v2', 'batch_size': 256, 'epochs': 200}
+  | {'optimizer': PAPER_SGD},
 }
 
 
 def of_version(options) -> dict:
-  """v2; or v1: one linear layer for a head, τ = 0.07, and its own views."""
+  """v2; or v1: one linear layer as head, temperature 0.07, its own views."""
   if options.version == 2:
     return MOCO
   changed = {}
@@ -73,4 +52,4 @@ def of_version(options) -> dict:
 
 def get_config(arg=None):
   """`--config=configs/moco_images.py:SCALE,dataset=NAME,version=1,...`."""
-  return simclr_images.recipe(arg, 'MoCo v{version}', of_version, version=2)
+  return images.recipe(arg, 'MoCo v{version}', of_version, version=2)

@@ -1,13 +1,15 @@
 """SimSiam on text lines, then reading with a few labels.
 
-Paper: SimSiam, arXiv 2011.10566; heads and loss as the article has them, which
-see `ssljax/models/heads.py`. Scales, stages, views, costs and options are those
-of `simclr_ocr.py`.
+Paper: SimSiam, arXiv 2011.10566; heads and loss are the article's, described in
+`ssljax/models/heads.py`.
+For: learning from two views without negatives and without a slow copy.
+Expected at `laptop`: `docs/simsiam.md` and `docs/text_methods.md`.
+Cost, scales, views and options: those of `simclr_ocr.py`.
 
   python -m ssljax.main --config=configs/simsiam_ocr.py:laptop
 """
 
-from configs import simclr_ocr
+from configs import text
 
 SIMSIAM = {
   'name': 'simsiam',
@@ -18,15 +20,14 @@ SIMSIAM = {
 }
 
 
-def stages(scale: str, method=SIMSIAM) -> dict:
-  """Those of `simclr_ocr`, with a predictor that keeps up with its inputs.
+def stages(scale: str, method: dict = SIMSIAM) -> dict:
+  """The predictor learns ten times as fast, because it has to keep up.
 
-  At the article's one learning rate for all parts the few steps of `laptop`
-  end in features of effective rank 1; the predictor has to be near its best
-  for the projections at hand (arXiv 2011.10566, section 5), and ten times the
-  rate brings it there.
+  At the article's one learning rate for all parts, the few steps of `laptop`
+  end in features of effective rank 1. The predictor has to be near its best for
+  the projections at hand (arXiv 2011.10566, section 5).
   """
-  made = simclr_ocr.stages(scale, method)
+  made = text.stages(scale, method)
   if scale != 'article' and method['predict']:
     made['pretrain'].optimizer.rates = {'predictor': 10.0}
   return made
@@ -34,4 +35,4 @@ def stages(scale: str, method=SIMSIAM) -> dict:
 
 def get_config(arg=None):
   """`--config=configs/simsiam_ocr.py:SCALE,data=DIR,charset=NAME,take=RUN`."""
-  return simclr_ocr.recipe(arg, 'SimSiam', stages)
+  return text.recipe(arg, 'SimSiam', stages)

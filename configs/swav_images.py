@@ -1,19 +1,21 @@
 """SwAV on images, and what its features are worth.
 
-Paper: SwAV, arXiv 2006.09882. Data sets, recipes, commands and costs are those
-of `simclr_images.py`, and so is the evaluation. On CIFAR it is lightly's
-benchmark recipe: Adam 1e-3 * batch / 128, weight decay 1e-6, two crops, 512
-prototypes. On ImageNet the paper has 3,000 prototypes, frozen for the first 313
-steps, 2 crops of 224 and 6 of 96 pixels, LARS 4.8 at batch 4096 (72.1 % after
-100 epochs by linear evaluation there; not run here).
+Paper: SwAV, arXiv 2006.09882.
+For: clusters that are learned online, with small crops beside the large ones.
+Expected on `glyphs` and `digits`: `docs/images.md`. On ImageNet the paper has
+72.1 % by linear evaluation after 100 epochs at batches of 4096; not run here.
+CIFAR is lightly's benchmark: two crops, 512 prototypes, Adam at
+1e-3 * batch / 128.
+Cost, data sets, options and evaluation: those of `simclr_images.py`.
 
   python -m ssljax.main --config=configs/swav_images.py
   python -m ssljax.main --config=configs/swav_images.py:dataset=cifar10
 """
 
-from configs import simclr_images
-from configs.simclr_images import LARS, mlp
+from configs import images
+from configs.images import LARS, mlp
 
+ADAM = {'name': 'adam', 'learning_rate': 1e-3 * 512 / 128}
 SWAV = {
   'small': {
     # Sharper codes than the paper's 0.05, or the loss stays at ln K here.
@@ -26,12 +28,7 @@ SWAV = {
   'cifar': {
     'method': {'name': 'swav', 'prototypes': 512},
     'projector': mlp(512, 128),
-    'changes': {
-      'name': 'adam',
-      'learning_rate': 1e-3 * 512 / 128,
-      'weight_decay': 1e-6,
-      'momentum': 0.0,
-    },
+    'changes': ADAM | {'weight_decay': 1e-6, 'momentum': 0.0},
   },
   'imagenet': {
     'method': {'name': 'swav', 'prototypes': 3000},
@@ -46,15 +43,12 @@ SWAV = {
 
 
 def of_dataset(options) -> dict:
-  """Small crops of half the side, whatever the images' size."""
-  size = options.size or simclr_images.SIZES.get(
-    'folder' if options.data else options.dataset, 224
-  )
-  small = dict(SWAV['small'])
-  small['views'] = small['views'] | {'small_size': size // 2}
+  """Small crops of half the side, whatever the size of the images."""
+  half = {'small_size': images.size_of(options) // 2}
+  small = SWAV['small'] | {'views': SWAV['small']['views'] | half}
   return SWAV | {'small': small}
 
 
 def get_config(arg=None):
   """`--config=configs/swav_images.py:SCALE,dataset=NAME,data=DIR,...`."""
-  return simclr_images.recipe(arg, 'SwAV', of_dataset)
+  return images.recipe(arg, 'SwAV', of_dataset)

@@ -31,6 +31,7 @@ SCALES = {
   'text_methods': ('smoke', 'laptop'),
   'text_fractions': ('smoke', 'laptop'),
 }
+LIBRARIES = ('common', 'text', 'images')
 EVERY = [(name, scale) for name, scales in SCALES.items() for scale in scales]
 
 
@@ -45,7 +46,18 @@ def _config(name, arg=None):
 def test_every_file_is_here():
   files = {path.stem for path in (ROOT / 'configs').glob('*.py')}
   of_images = {file for file in files if 'image' in file}
-  assert files - {'common', '__init__'} - of_images == set(SCALES)
+  assert files - set(LIBRARIES) - of_images == set(SCALES)
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*.py')))
+def test_a_config_is_a_document(path):
+  """It says what it is for before its numbers, and can be read at once."""
+  if path.stem in LIBRARIES:
+    return
+  text = path.read_text()
+  assert len(text.splitlines()) <= 60
+  for word in ('\nFor: ', '\nExpected', '\nCost', f'configs/{path.name}'):
+    assert word in _module(path.stem).__doc__, word
 
 
 @pytest.mark.parametrize('name', SCALES)

@@ -13,7 +13,11 @@ from ssljax import build, main, results
 from ssljax.augment.policies import POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*image*.py'))
+NAMES = sorted(
+  path.stem
+  for path in (ROOT / 'configs').glob('*image*.py')
+  if path.stem != 'images'
+)
 PRETRAINED = [
   name for name in NAMES if name not in ('image_methods', 'supervised_images')
 ]

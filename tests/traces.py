@@ -97,9 +97,7 @@ def small(name: str, argument: str):
   config = importlib.import_module(f'configs.{name}').get_config(argument)
   text = 'charset' in config.data
   if text:
-    config.update(
-      importlib.import_module('configs.simclr_ocr').network('smoke')
-    )
+    config.update(importlib.import_module('configs.text').network('smoke'))
     config.projector.batch_norm = 'article' not in argument
     config.encoder.update({'channels': (8, 8), 'width': 16, 'layers': 1})
     config.encoder.strides = ((2, 2), (2, 2))

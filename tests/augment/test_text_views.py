@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from configs import common, simclr_ocr
+from configs import common, text
 from ssljax.augment.pixels import plain
 from ssljax.augment.text import text_views
 from ssljax.data import render
@@ -29,7 +29,7 @@ PLAIN = {
   'erase': 0.0,
 }
 STILL = {'shift': 0.0, 'scale': 0.0, 'jitter': 0.0}
-FULL = simclr_ocr.PRETRAIN_VIEWS
+FULL = text.PRETRAIN_VIEWS
 
 
 @functools.cache
@@ -234,7 +234,7 @@ def test_scaling_is_proportional():
 def test_the_articles_views_stay_aligned():
   """Rule 28: between two views no column moves by half an instance (10 px)."""
   height, width, pool = 60, 160, 5
-  views = text_views(stride=STRIDE, **simclr_ocr.ARTICLE_VIEWS)
+  views = text_views(stride=STRIDE, **text.ARTICLE_VIEWS)
 
   @jax.jit
   def columns(key):
@@ -307,7 +307,7 @@ def test_matched_rows_show_the_same_character():
   """At the default's settings, against the recorded extents."""
   show = functools.partial(
     _shown_characters,
-    simclr_ocr.PRETRAIN_VIEWS,
+    text.PRETRAIN_VIEWS,
     (HEIGHT, WIDTH),
     charset='digits',
     pool=2,
@@ -322,7 +322,7 @@ def test_matched_rows_show_the_same_character():
 def test_the_articles_rows_show_the_same_character():
   """There by number, which its aligned views allow."""
   a, b = _shown_characters(
-    simclr_ocr.ARTICLE_VIEWS,
+    text.ARTICLE_VIEWS,
     (60, 160),
     charset='alnum36',
     pool=5,

@@ -1,0 +1,342 @@
+"""The library of the configs on images: networks, optimizers, views, stages.
+
+The data set chooses the form of the training:
+
+- `small`: `glyphs` (single characters, rendered), `digits` (scikit-learn's) and
+  the user's own images (`data=DIR`). A small network, AdamW, a few hundred
+  steps: at most 5 minutes on 2 CPU cores.
+- `cifar`: `cifar10` and `cifar100`, trained as in lightly's benchmark:
+  ResNet-18 with the CIFAR stem, batch 512, 200 epochs, SGD 0.06 * batch / 128
+  with cosine decay and weight decay 5e-4, no blur, kNN with k = 200 and
+  temperature 0.1. About 2 hours on one GPU.
+- `imagenet`: any other name of tensorflow-datasets, `imagenet2012` above all:
+  ResNet-50 in bfloat16 and the optimizer of the method's paper.
+
+A config describes its method for each form: `method` (the objective), its
+heads, and whatever it changes of the form's views and optimizer.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+SMALL, CIFAR = ('glyphs', 'digits', 'folder'), ('cifar10', 'cifar100')
+SIZES = {
+  'glyphs': 48,
+  'digits': 16,
+  'folder': 64,
+  'cifar10': 32,
+  'cifar100': 32,
+}
+COUNTS = {
+  'smoke': {'train': 720, 'validation': 72, 'test': 360},
+  'laptop': {'train': 10_000, 'validation': 1_000, 'test': 2_000},
+}
+ADAMW = {
+  'name': 'adamw',
+  'learning_rate': 2e-3,
+  'decay': 'cosine',
+  'warmup_share': 0.05,
+  'weight_decay': 0.05,
+  'clip': 1.0,
+}
+SGD = {
+  'name': 'sgd',
+  'momentum': 0.9,
+  'decay': 'cosine',
+  'warmup_share': 0.0,
+  'weight_decay': 5e-4,
+  'decay_vectors': True,  # as torch's
+}
+LARS = {
+  'name': 'lars',
+  'momentum': 0.9,
+  'decay': 'cosine',
+  'warmup_share': 0.1,
+  'weight_decay': 1e-6,
+}
+# The generator of the adversarial tasks, and their critics.
+ADAM = {
+  'name': 'adam',
+  'b1': 0.5,
+  'learning_rate': 2e-3,
+  'decay': 'cosine',
+  'warmup_share': 0.05,
+  'weight_decay': 0.0,
+}
+CRITIC = {
+  'name': 'adam',
+  'b1': 0.5,
+  'learning_rate': 1e-3,
+  'decay': 'cosine',
+}
+# What the features are tested by; see `ssljax.evals.evaluate`.
+EVALUATION = {
+  'per_class': (5,),
+  'draws': 10,
+  'fractions': (0.01, 0.05, 0.1, 1.0),
+  'k': 200,
+  'temperature': 0.1,
+  'pictures': ('pca', 'tsne'),
+}
+
+
+def form(dataset: str) -> str:
+  """Which of the three recipes a data set is trained by."""
+  if dataset in SMALL:
+    return 'small'
+  return 'cifar' if dataset in CIFAR else 'imagenet'
+
+
+def size_of(options) -> int:
+  """The side of the images of a data set, unless `size=` asks for another."""
+  name = 'folder' if options.data else options.dataset
+  return options.size or SIZES.get(name, 224)
+
+
+def mlp(*widths, **options) -> dict:
+  """A projector or predictor, by the widths of its layers."""
+  return {'name': 'mlp', 'widths': widths, **options}
+
+
+def adversarial(*critics: str, every: int = 1, slower: int = 1) -> dict:
+  """Changes to an optimizer that give each critic an Adam of its own.
+
+  Args:
+    *critics: names of the critics' parts.
+    every: steps of a critic for one step of the other parts.
+    slower: divides all learning rates.
+  """
+  one, other = (
+    each | {'learning_rate': each['learning_rate'] / slower}
+    for each in (ADAM, CRITIC)
+  )
+  return one | {'players': dict.fromkeys(critics, other), 'every': every}
+
+
+def task(name: str, title: str = '', **options) -> dict:
+  """A pretext task, described as `pretraining` takes a method.
+
+  Args:
+    name: of the method.
+    title: of its row in a table; by default its name.
+    **options: `views`, `pace` (images a step, steps for one step of another
+      method), `changes` to the optimizer and `clean` (see `common.stage`); the
+      rest are options of the method.
+  """
+  found = {'title': title or name.replace('_', ' '), 'views': None}
+  for key in ('views', 'pace', 'changes', 'clean'):
+    if key in options:
+      found[key] = options.pop(key)
+  return found | {'method': {'name': name, **options}}
+
+
+def by_name(*tasks: dict) -> dict:
+  """Tasks by the names of their methods."""
+  return {each['method']['name']: each for each in tasks}
+
+
+def on_all(described: dict) -> dict:
+  """One description for all forms; on ImageNet SGD at 0.05, batches of 256."""
+  sgd = SGD | {'learning_rate': 0.05}
+  large = {'policy': 'moco_v1', 'batch_size': 256, 'optimizer': sgd}
+  return {'small': described, 'cifar': described, 'imagenet': large | described}
+
+
+def network(dataset: str, scale: str) -> dict:
+  """The encoder of a recipe."""
+  kind = {'name': 'resnet', 'dtype': 'float32', 'bottleneck': False}
+  if form(dataset) == 'imagenet':
+    return kind | {
+      'blocks': (3, 4, 6, 3),
+      'bottleneck': True,
+      'width': 64,
+      'stem': 'imagenet',
+      'dtype': 'bfloat16',
+    }
+  if form(dataset) == 'cifar':
+    return kind | {'blocks': (2, 2, 2, 2), 'width': 64, 'stem': 'cifar'}
+  small = {'name': 'convnet', 'dtype': 'float32'}
+  if scale == 'smoke':
+    return small | {'channels': (8, 16), 'grid': 3, 'width': 32}
+  # The last map has 6x6 cells of 48 pixels, and 4x4 of a digit's 16.
+  if dataset == 'digits':
+    return small | {'channels': (32, 64), 'grid': 4, 'width': 128}
+  return small | {'channels': (32, 64, 128), 'grid': 6, 'width': 256}
+
+
+def pretraining(dataset: str, scale: str, method) -> ConfigDict:
+  """The stage `pretrain` of a method, of which `method[form]` describes it."""
+  kind = form(dataset)
+  chosen = method[kind]
+  objective = dict(chosen['method'], instances={'name': 'identity'})
+  for part in ('projector', 'predictor'):
+    if part in chosen:
+      objective[part] = chosen[part]
+  if kind == 'small':
+    size = {'batch_size': 64, 'steps': 20 if scale == 'smoke' else 500}
+    policy, optimizer = 'characters', ADAMW
+  elif kind == 'cifar':
+    size = {'batch_size': 512, 'epochs': 200}
+    policy, optimizer = 'cifar', SGD | {'learning_rate': 0.06 * 512 / 128}
+  else:
+    size = {
+      'batch_size': chosen['batch_size'],
+      'epochs': chosen.get('epochs', 100),
+    }
+    policy, optimizer = chosen['policy'], chosen['optimizer']
+  if dataset == 'digits' and scale != 'smoke':
+    size = {'batch_size': 128, 'steps': 400}
+  views = chosen.get('views', {})  # None for a task that takes images as is
+  views = {} if views is None else {'policy': policy} | views
+  if kind == 'small' and 'pace' in chosen:
+    size = common.paced(size, chosen['pace'], scale)
+  return common.stage(
+    objective,
+    optimizer=optimizer | chosen.get('changes', {}),
+    views=views,
+    clean=chosen.get('clean', ''),
+    probe=True,
+    **size,
+  )
+
+
+def labelled(dataset: str, scale: str, **options) -> ConfigDict:
+  """A stage of supervised training on 5 labels a class, or on 1 %."""
+  small = form(dataset) == 'small'
+  amount = {'per_class': 5} if small else {'share': 0.01}
+  steps = 10 if scale == 'smoke' else 200
+  policy = {'small': 'characters', 'cifar': 'cifar', 'imagenet': 'simclr'}
+  return common.stage(
+    {'name': 'supervised'},
+    optimizer=ADAMW,
+    batch_size=32 if small else 256,
+    steps=steps if small else 2000,
+    views={'policy': policy[form(dataset)], 'count': 1},
+    **amount,
+    **options,
+  )
+
+
+def untrained(**encoder) -> ConfigDict:
+  """A stage of no step: what an encoder is worth that has seen nothing."""
+  method = {'name': 'supervised'} | ({'encoder': encoder} if encoder else {})
+  return common.stage(method, optimizer=ADAMW, batch_size=32, steps=0)
+
+
+def data(options, scale: str) -> ConfigDict:
+  """The data set that the config's argument asks for."""
+  name = 'folder' if options.data else options.dataset
+  counts = COUNTS[scale] if name == 'glyphs' else {}
+  return ConfigDict(
+    {
+      'name': name,
+      'directory': options.data,
+      'size': size_of(options),
+      # Larger than what is cropped from it.
+      'stored': options.size or SIZES.get(name, 256),
+      'seed': 0,
+      'counts': counts,
+      'classes': (),  # filled in when the data is opened, as is the next
+      'contents': '',
+      'memory': 2**30,
+    }
+  )
+
+
+def base(options) -> ConfigDict:
+  """All but the stages."""
+  scale = options.scale
+  dataset = 'folder' if options.data else options.dataset
+  return ConfigDict(
+    {
+      'scale': scale,
+      'seed': options.seed,
+      'mapping': 'shard_map',
+      'optimize': scale != 'smoke',
+      'log_every': 20,
+      'checkpoint_every': 200,
+      'steps_per_call': 0,
+      'resident': False,
+      'data': data(options, scale),
+      'encoder': network(dataset, scale),
+      # Heads are the methods' own.
+      'projector': {},
+      'predictor': {},
+      'evaluation': EVALUATION | ({'draws': 3} if scale == 'smoke' else {}),
+      'product': 'pretrain',
+    }
+  )
+
+
+ARGUMENTS = {
+  'dataset': 'glyphs',
+  'data': '',
+  'size': 0,
+  'seed': 0,
+  'take': '',
+}
+
+
+def recipe(arg, title: str, method, **further) -> ConfigDict:
+  """Pretrain, evaluate beside the baselines, finetune.
+
+  Args:
+    arg: of the config.
+    title: of the method, in which {name} stands for an option of `arg`.
+    method: its description by form, or a function of the options to one.
+    **further: options of `arg` beside `ARGUMENTS`, with their defaults.
+  """
+  known = ARGUMENTS | further
+  options = common.parse_arg(arg, scales=('smoke', 'laptop'), **known)
+  title = title.format(**options)
+  if callable(method):
+    method = method(options)
+  config = base(options)
+  dataset = config.data.name
+  config.pretrain = pretraining(dataset, options.scale, method)
+  config.random, config.pixels = untrained(), untrained(name='pixels')
+  origin = options.take or 'pretrain'
+  config.finetune = labelled(dataset, options.scale, take={'encoder': origin})
+  config.supervised = labelled(dataset, options.scale)
+  config.recipe = ('pretrain', 'pixels', 'random', 'finetune', 'supervised')
+  config.rows = (
+    (title, ('pretrain',)),
+    ('raw pixels', ('pixels',)),
+    ('random encoder', ('random',)),
+    (f'{title} + finetune', ('finetune',)),
+    ('supervised', ('supervised',)),
+  )
+  if options.take:
+    config.pretrain = untrained()
+    config.pretrain.take.encoder = options.take
+  config.baselines = ('raw pixels', 'random encoder')
+  return config
+
+
+def table(options, methods: dict) -> ConfigDict:
+  """Every method of `methods`, {title: description by form}, in one table.
+
+  Each pretrains once for every seed of `options.seeds`, without the probe that
+  watches, beside raw pixels and an untrained encoder.
+  """
+  config, seeds = base(options), range(options.seeds)
+  config.evaluation.pictures = ()  # the config of each method draws them
+  made = {'raw pixels': {'pixels': untrained(name='pixels')}}
+  made['random encoder'] = {f'random_{seed}': untrained() for seed in seeds}
+  for title, method in methods.items():
+    name = title.lower().replace(' ', '_').replace('-', '_')
+    name = name.removesuffix(',_all_labels')
+    made[title] = {
+      f'{name}_{seed}': pretraining(config.data.name, options.scale, method)
+      for seed in seeds
+    }
+  for stages in made.values():
+    for seed, (name, stage) in enumerate(stages.items()):
+      stage.seed, stage.probe = seed, False
+      config[name] = stage
+  config.recipe = tuple(name for stages in made.values() for name in stages)
+  config.rows = tuple((title, tuple(stages)) for title, stages in made.items())
+  config.baselines = ('raw pixels', 'random encoder')
+  config.product = 'simclr_0'
+  return config

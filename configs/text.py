@@ -1,0 +1,394 @@
+"""The library of the configs on text: sizes, views, optimizers, stages.
+
+Scales: `smoke` (under a minute), `laptop` (the default: minutes on 2 CPU
+cores), `gpu` (one accelerator, of tables only) and `article`.
+
+`article` keeps the article's figures to the letter: its projector without
+BatchNorm; pools of 5 frames over aligned views; SGD with momentum 0.8 at 3e-4
+and batches of 96 for 10 epochs; AdamW and batches of 8 afterwards, at 3e-4 for
+the head (10 epochs), at 3e-5 for finetuning (40) and at 3e-4 for supervised
+training (50). The article leaves some values open, and these are chosen here:
+no warm-up and constant rates, AdamW with optax's default decay of 1e-4,
+characters of digits and lower case, images of 160x60, and an encoder of the
+shape in the article's figure.
+
+`laptop` and `smoke` deviate from the article as follows. The projector has
+BatchNorm, because the loss of a small encoder stays at ln N without it. AdamW
+with warm-up and cosine decay serves every stage, because there are few steps.
+An instance is 2 frames, which is about half a character. The views also shift,
+invert, draw strokes and erase spans, because a network can otherwise match two
+views by position, style or context instead of by what is written.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+# The article's list; noise, blur and jitter raised. With half a pixel of jitter
+# no column of one view is further than half an instance from the other's.
+ARTICLE_VIEWS = {
+  'count': 2,
+  'shift': 0.0,
+  'scale': 0.05,
+  'jitter': 0.5,
+  'blur': 1.5,
+  'blur_probability': 0.8,
+  'noise': 0.1,
+  'noise_probability': 0.8,
+  'contrast': 0.5,
+  'brightness': 0.2,
+  'channels': 0.5,
+  'grayscale': 0.3,
+  'strokes': 0,
+  'inversion': 0.0,
+  'ramp': 0.0,
+  'erase': 0.0,
+}
+# Two views may lose a character, at the border or under a painted span, and a
+# labelled one must not. The spans hide from each view other parts of the line,
+# so that what stands around an instance does not tell which one it is.
+PRETRAIN_VIEWS = ARTICLE_VIEWS | {
+  'shift': 0.12,
+  'scale': 0.15,
+  'jitter': 1.0,
+  'strokes': 2,
+  'inversion': 0.5,
+  'ramp': 0.4,
+  'erase': 0.35,
+}
+LABELLED_VIEWS = PRETRAIN_VIEWS | {'count': 1, 'shift': 0.05, 'erase': 0.0}
+
+ADAMW = {
+  'name': 'adamw',
+  'decay': 'cosine',
+  'warmup_share': 0.05,
+  'weight_decay': 0.05,
+  'clip': 1.0,
+  'momentum': 0.0,
+}
+RATE = 2e-3
+ARTICLE_ADAMW = ADAMW | {
+  'decay': 'constant',
+  'warmup_share': 0.0,
+  'weight_decay': 1e-4,
+  'clip': None,
+}
+ARTICLE_SGD = ARTICLE_ADAMW | {
+  'name': 'sgd',
+  'momentum': 0.8,
+  'weight_decay': 0.0,
+}
+
+
+def objective(scale: str, method) -> dict:
+  """A pretraining method with its instances: the article's, or narrower."""
+  instances = {'name': 'frames', 'pool': 2, 'matched': True}
+  if scale == 'article':
+    instances |= {'pool': 5, 'matched': False}
+  return method | {'instances': instances}
+
+
+# Pretraining, head and finetuning in steps; images a step with and without
+# labels; labels. What the article's stages are counted in is epochs.
+SIZES = {
+  'smoke': {'steps': (4, 4, 8), 'batches': (48, 16), 'labels': 256},
+  'laptop': {'steps': (1000, 250, 650), 'batches': (48, 16), 'labels': 500},
+  'gpu': {'steps': (4000, 500, 4000), 'batches': (256, 64), 'labels': 5000},
+}
+# Of a table; a method's own config has no `gpu`.
+SCALES = ('smoke', 'laptop', 'gpu', 'article')
+ENCODERS = {
+  'smoke': {'channels': (8, 16), 'width': 32, 'layers': 1, 'heads': 4},
+  'laptop': {'channels': (32, 64), 'width': 128, 'layers': 2, 'heads': 4},
+  'article': {
+    'channels': (64, 128, 256),
+    'width': 256,
+    'layers': 6,
+    'heads': 8,
+  },
+}
+
+
+def network(scale: str) -> dict:
+  """The encoder, projector, predictor and head of a scale."""
+  large = scale in ('gpu', 'article')
+  encoder = ENCODERS['article' if large else scale]
+  strides = ((2, 2), (2, 2), (2, 1))[: len(encoder['channels'])]
+  return {
+    'encoder': encoder | {'strides': strides, 'dtype': 'float32'},
+    'projector': {'width': 128, 'batch_norm': scale != 'article'},
+    'predictor': {'hidden': 32},
+    'head_width': 256 if large else 128,
+  }
+
+
+def base(scale: str, data: ConfigDict | None = None) -> ConfigDict:
+  """All but the stages; `data` is the scale's unless given."""
+  return ConfigDict(
+    {
+      'scale': scale,
+      'seed': 0,
+      'mapping': 'shard_map',
+      # Compiling takes most of a smoke run, and its speed matters to nobody.
+      'optimize': scale != 'smoke',
+      'log_every': 20,
+      'checkpoint_every': 1000 if scale in ('gpu', 'article') else 200,
+      'steps_per_call': 0,  # 1 on CPU, log_every on an accelerator
+      'resident': scale == 'gpu',  # whether all images stay on the device
+      'data': data or common.data(scale),
+      'product': 'finetune',  # the stage that `ssljax.load` reads with
+      'labelled_layouts': {},
+      'differences': (),
+      'published': {},
+      **network(scale),
+    }
+  )
+
+
+def labelled(scale: str, **options) -> ConfigDict:
+  """A stage that learns to read from labels; `options` of `common.stage`."""
+  sizes = SIZES[scale]
+  defaults = {
+    'batch_size': sizes['batches'][1],
+    'count': sizes['labels'],
+    'views': LABELLED_VIEWS,
+    'optimizer': ADAMW | {'learning_rate': RATE},
+  }
+  return common.stage({'name': 'recognize'}, **(defaults | options))
+
+
+def stages(scale: str, method: dict) -> dict:
+  """The article's four stages; `supervised` has the same labelled steps."""
+  if scale == 'article':
+    return article_stages(method)
+  pretrain, head, finetune = SIZES[scale]['steps']
+  take = {'encoder': 'head', 'head': 'head'}
+  return {
+    'pretrain': common.stage(
+      objective(scale, method),
+      split='unlabeled',
+      steps=pretrain,
+      batch_size=SIZES[scale]['batches'][0],
+      optimizer=ADAMW | {'learning_rate': RATE},
+      views=PRETRAIN_VIEWS,
+    ),
+    'head': labelled(
+      scale, steps=head, take={'encoder': 'pretrain'}, freeze=('encoder',)
+    ),
+    'finetune': labelled(scale, steps=finetune, take=take),
+    'supervised': labelled(scale, steps=head + finetune),
+  }
+
+
+def article_stages(method) -> dict:
+  labelled = dict(batch_size=8, views=ARTICLE_VIEWS | {'count': 1})
+  return {
+    'pretrain': common.stage(
+      objective('article', method),
+      split='unlabeled',
+      epochs=10,
+      batch_size=96,
+      optimizer=ARTICLE_SGD | {'learning_rate': 3e-4},
+      views=ARTICLE_VIEWS,
+    ),
+    'head': common.stage(
+      {'name': 'recognize'},
+      epochs=10,
+      optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-4},
+      take={'encoder': 'pretrain'},
+      freeze=('encoder',),
+      **labelled,
+    ),
+    'finetune': common.stage(
+      {'name': 'recognize'},
+      epochs=40,
+      optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-5},
+      take={'encoder': 'head', 'head': 'head'},
+      **labelled,
+    ),
+    'supervised': common.stage(
+      {'name': 'recognize'},
+      epochs=50,
+      optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-4},
+      **labelled,
+    ),
+  }
+
+
+def recipe(arg, title: str, stages, **further) -> ConfigDict:
+  """A method's stages, in a row each, and the supervised one.
+
+  With `data=DIR` on a person's own images, of which `charset` may name the
+  characters; with `take=RUN` from an encoder that another run has pretrained.
+
+  Args:
+    arg: of the config.
+    title: of the method, in which {name} stands for an option of `arg`.
+    stages: `stages(scale, **options)`, with the further options.
+    **further: options of `arg` beside these, with their defaults.
+  """
+  known = {'data': '', 'charset': '', 'take': ''} | further
+  options = common.parse_arg(arg, **known)
+  title = title.format(**options)
+  data = common.data(options.scale)
+  if options.data:
+    data = common.own_data(options.data, options.charset)
+  config = base(options.scale, data)
+  own = {name: options[name] for name in further}
+  config.update(stages(options.scale, **own))
+  config.recipe = ('pretrain', 'head', 'finetune', 'supervised')
+  labels = f'{config.finetune.data.count or "40,000"} labels, all layouts'
+  if options.data:
+    labels = f'the labels of {options.data}'
+    for name in config.recipe:
+      config[name].data.count = None  # all there are
+    if options.scale == 'laptop':
+      # Somebody will use this reader: two minutes more, for what they buy.
+      config.finetune.steps = 2500
+      config.supervised.steps = config.head.steps + 2500
+  if options.take:
+    del config.pretrain
+    config.recipe = ('head', 'finetune', 'supervised')
+    config.head.take.encoder = options.take
+  config.rows = (
+    (labels, f'{title} + head', ('head',)),
+    (labels, f'{title} + finetune', ('finetune',)),
+    (labels, 'supervised, same labelled steps', ('supervised',)),
+  )
+  config.differences = (
+    (f'{title} + finetune', 'supervised, same labelled steps'),
+  )
+  return config
+
+
+def linked(plain: dict, suffix: str) -> dict:
+  """A method's unlabelled and labelled stages, under names with a suffix.
+
+  A table holds the stages of many methods, so that each needs a name of its
+  own, and the name of the stage whose parts it takes.
+  """
+  names = {stage: f'{stage}_{suffix}' for stage in plain}
+  plain['head'].take.encoder = names['pretrain']
+  plain['finetune'].take.update(encoder=names['head'], head=names['head'])
+  return {
+    names[stage]: plain[stage] for stage in ('pretrain', 'head', 'finetune')
+  }
+
+
+LABEL_ROWS = (
+  'SimCLR + head',
+  'SimCLR + finetune',
+  'random frozen encoder + head',
+  'supervised, same labelled steps',
+  'supervised, equal compute',
+)
+
+
+def label_set(scale: str, seed: int, name: str, steps, rates, **chosen):
+  """Every way to read from one set of labels, and its last stage by row.
+
+  A head on a pretrained encoder, finetuning, a head on a random encoder, and
+  supervised training: with the same labelled steps, and with the FLOPs of
+  pretraining, head and finetuning together, at the best of some learning rates
+  on validation. Seed 0 chooses among the rates for all seeds.
+
+  Args:
+    scale: of the config.
+    seed: of training; the pretraining is the stage `pretrain_SEED`.
+    name: of the label set.
+    steps: of the head and of finetuning.
+    rates: the learning rates to choose from.
+    **chosen: options of `common.stage` that choose the labels.
+  """
+  kinds = ('head', 'finetune', 'random', 'supervised', 'equal')
+  head, finetune, random, same, equal = (f'{k}_{name}_{seed}' for k in kinds)
+  frozen = {'steps': steps[0], 'freeze': ('encoder',)}
+  spent = (f'pretrain_{seed}', head, finetune)
+  made = {
+    head: frozen | {'take': {'encoder': spent[0]}},
+    finetune: {'steps': steps[1], 'take': {'encoder': head, 'head': head}},
+    random: frozen,
+    same: {'steps': sum(steps)},
+  }
+  tried = tuple(f'equal_{name}_0_rate{i}' for i in range(len(rates)))
+  if seed == 0:
+    for stage, rate in zip(tried, rates, strict=True):
+      optimizer = ADAMW | {'learning_rate': rate}
+      made[stage] = {'match_compute': spent, 'optimizer': optimizer}
+  else:
+    made[equal] = {'match_compute': spent, 'best_rate_of': tried}
+  stages = {
+    stage: labelled(scale, **(chosen | options))
+    for stage, options in made.items()
+  }
+  lasts = head, finetune, random, same, equal if seed else tried
+  return stages, dict(zip(LABEL_ROWS, lasts, strict=True))
+
+
+def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
+  """Every method of {title: stages}, each with a head and finetuned.
+
+  All have the same labels and, at `laptop`, `pretraining` steps instead of the
+  full number. An untrained encoder with a head and supervised training stand
+  beside them.
+  """
+  supervised = 'supervised, same labelled steps'
+
+  def of_seed(scale, seed):
+    plain = next(iter(methods.values()))(scale)
+    plain['head'].take = {}
+    made = {f'random_{seed}': plain['head']}
+    made[f'supervised_{seed}'] = plain['supervised']
+    labels = f'{plain["supervised"].data.count} labels'
+    rows = {(labels, 'random encoder + head'): f'random_{seed}'}
+    rows[labels, supervised] = f'supervised_{seed}'
+    for title, make in methods.items():
+      name = title.lower().replace(' ', '_').replace('-', '_')
+      each = make(scale)
+      if scale == 'laptop':
+        first, full = each['pretrain'], SIZES[scale]['steps'][0]
+        first.steps = first.steps * pretraining // full
+        if 'hold' in first.optimizer:
+          first.optimizer.hold = {'prototypes': pretraining // 20}
+      made |= linked(each, f'{name}_{seed}')
+      for last in ('head', 'finetune'):
+        rows[labels, f'{title} + {last}'] = f'{last}_{name}_{seed}'
+    return made, rows
+
+  config = table(base(options.scale), options.seeds, of_seed)
+  pairs = [(f'{title} + finetune', supervised) for title in methods]
+  config.differences = tuple(pairs)
+  config.product = 'finetune_simclr_0'
+  return config
+
+
+def of_equal_cost(stage: ConfigDict, suffix: str) -> ConfigDict:
+  """The stage, with as many steps as the FLOPs of a pretrained row allow."""
+  stages = ('pretrain', 'head', 'finetune')
+  stage.epochs, stage.steps = 0, None
+  stage.match_compute = tuple(f'{each}_{suffix}' for each in stages)
+  return stage
+
+
+def table(config: ConfigDict, seeds: int, of_seed) -> ConfigDict:
+  """Fills in the recipe and the rows of a table, whose rows repeat over seeds.
+
+  Args:
+    config: from `base`.
+    seeds: training seeds, from 0 on.
+    of_seed: `(scale, seed) -> stages, rows`, where `stages` are the stages of
+      that seed by name and `rows` the last stage of each row by its (label
+      set, title).
+  """
+  recipe, rows = [], {}
+  for seed in range(seeds):
+    stages, titles = of_seed(config.scale, seed)
+    for stage in stages.values():
+      stage.seed = seed
+    config.update(stages)
+    recipe += stages
+    for key, stage in titles.items():
+      rows.setdefault(key, []).append(stage)
+  config.recipe = tuple(recipe)
+  config.rows = tuple((*key, tuple(row)) for key, row in rows.items())
+  return config
