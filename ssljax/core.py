@@ -1,4 +1,4 @@
-"""A method is an objective: five pure functions around explicit state.
+"""A method is an objective: pure functions around explicit state.
 
 Everything that learns in this project is one `Method` value, and everything
 that a run remembers is one `TrainState`. `train_step` joins the two.
@@ -33,7 +33,7 @@ def _keep_parts(params, method_state, features, key):
 
 
 class Method(NamedTuple):
-  """An objective, as pure functions.
+  """An objective, as pure functions; `init`, `loss` and `encode` are enough.
 
   Attributes:
     init: `(key, batch) -> params, method_state`. `params` is a dict whose
@@ -53,6 +53,7 @@ class Method(NamedTuple):
       pretext task on held-out examples, in inference mode; optional. Figures
       are float `(batch,)` by name; pictures `(batch, h, w, 3)` in [0, 1] by
       name, in the order in which they stand side by side, or none.
+    labelled: whether `loss` reads `batch['label']`.
   """
 
   init: Callable[..., tuple[Params, MethodState]]
@@ -64,6 +65,7 @@ class Method(NamedTuple):
   )
   predict: Callable[..., Any] | None = None
   examine: Callable[..., tuple[Metrics, dict[str, jax.Array]]] | None = None
+  labelled: bool = False
 
 
 class TrainState(NamedTuple):

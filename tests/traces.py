@@ -103,7 +103,7 @@ def small(name: str, argument: str):
     config.encoder.strides = ((2, 2), (2, 2))
     config.encoder.heads = 2
     config.projector.width = config.head_width = 16
-    counts = {'unlabeled': 64, 'train': 32, 'validation': 8, 'test': 8}
+    counts = {'unlabeled': 64, 'train': 64, 'validation': 8, 'test': 8}
     for split in ('unlabeled_unseen', 'test_unseen'):
       if split in config.data.counts:
         counts[split] = 8
@@ -129,7 +129,7 @@ def _shrink(stage, text: bool):
   if stage.steps != 0 and not stage.match_compute:
     stage.steps, stage.epochs = STEPS, 0
   if stage.data.count:
-    stage.data.count = 32
+    stage.data.count = 16 if stage.data.layouts else 32
   if stage.data.per_class:
     stage.data.per_class = 2
   if stage.data.share and stage.data.share < 1:
@@ -236,8 +236,8 @@ def write(path: str) -> None:
     for name, config, kinds in recipes():
       print(name, *kinds, file=sys.stderr, flush=True)
       found |= record(name, config, kinds, data_dir)
-  lines = [f'{json.dumps(key)}: {json.dumps(found[key])}' for key in found]
-  pathlib.Path(path).write_text('{\n' + ',\n'.join(lines) + '\n}\n')
+      lines = [f'{json.dumps(key)}: {json.dumps(found[key])}' for key in found]
+      pathlib.Path(path).write_text('{\n' + ',\n'.join(lines) + '\n}\n')
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ from ssljax import losses
 from ssljax.augment.corruption import corrupt
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods._inference import drawing, encoding
 from ssljax.models import networks
 
 
@@ -65,17 +66,6 @@ def autoencoder(
     value = jnp.square(pictures - clean).mean()
     return value, ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
-  def predict(params, method_state, images):
-    statistics = method_state['batch_stats']
-    pictures, _, _ = networks.draw(
-      parts, params, statistics, plain(images), train=False
-    )
-    return jnp.clip(pictures, -1, 1)
-
   def examine(params, method_state, batch, key):
     spoiled, clean = pair(key, batch)
     pictures, _, _ = networks.draw(
@@ -84,5 +74,9 @@ def autoencoder(
     return losses.compared(spoiled, pictures, clean)
 
   return Method(
-    init=init, loss=loss, encode=encode, predict=predict, examine=examine
+    init=init,
+    loss=loss,
+    encode=encoding(encoder),
+    predict=drawing(parts),
+    examine=examine,
   )

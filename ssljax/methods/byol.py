@@ -11,6 +11,7 @@ import optax
 from ssljax import losses
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 
 ONLINE = ('encoder', 'projector')
@@ -121,8 +122,6 @@ def byol(
     moved = optax.incremental_update(online, target['params'], share)
     return method_state | {'target': {**target, 'params': moved}}
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
-  return Method(init=init, loss=loss, encode=encode, after_step=after_step)
+  return Method(
+    init=init, loss=loss, encode=encoding(encoder), after_step=after_step
+  )

@@ -10,6 +10,7 @@ from ssljax.augment import lab
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.errors import UserError, check_known
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 
 FORMS, DECODINGS = ('bins', 'l1', 'l2'), ('annealed', 'top')
@@ -127,9 +128,8 @@ def colorization(
       values.reshape(-1), each.reshape(-1), axis_name
     ), (state, metrics | {'loss_at_chance': jnp.log(1.0 * lab.BINS)})
 
-  def encode(params, method_state, images):
-    gray, _, _ = split(plain(images))
-    return networks.features(encoder, params, method_state['batch_stats'], gray)
+  def gray(images):
+    return split(plain(images))[0]
 
   def colours(params, method_state, images):
     """ab of each pixel, at the size of the images."""
@@ -166,7 +166,12 @@ def colorization(
     }
     return figures, pictures
 
-  return Method(init=init, loss=loss, encode=encode, examine=examine)
+  return Method(
+    init=init,
+    loss=loss,
+    encode=encoding(encoder, prepare=gray),
+    examine=examine,
+  )
 
 
 def _balanced(shares, balance: float):

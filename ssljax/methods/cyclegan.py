@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import losses, parallel
-from ssljax.augment.pixels import plain, plain_and_clean
+from ssljax.augment.pixels import plain_and_clean
 from ssljax.core import Method
 from ssljax.errors import UserError
+from ssljax.methods._inference import drawing, encoding
+from ssljax.methods._players import play
 from ssljax.models import networks
 
 KIND = 'least_squares'  # as the paper's code, section 4
@@ -28,10 +30,10 @@ def cyclegan(
 ) -> Method:
   """Adversarial, cycle and identity parts (eq. 1 to 3, section 5.2).
 
-  `batch['image']` are of one domain, `batch['clean']` of the other, the print
-  of other images. One scalar for all players, who move at
-  once; see `inpainting`. The encoder that is kept is that of the way from
-  noisy to clean; those of the way back are of the same shape.
+  `batch['image']` holds images of one domain, `batch['clean']` the print of
+  other images. All players move at once; see `_players`. The encoder that is
+  kept is the one from noisy to clean; the networks of the way back have the
+  same shape.
 
   State: 'pool', the last made pictures of either domain, which the critics see
   instead of the newest in half of the cases (section 4), and 'filled', how many
@@ -51,6 +53,7 @@ def cyclegan(
       than a step's pictures.
   """
   there = {'encoder': encoder, 'decoder': decoder}
+  predict = drawing(there)
   back = {'reverse_encoder': encoder, 'reverse_decoder': decoder}
 
   def init(key, batch):
@@ -91,7 +94,7 @@ def cyclegan(
         + jnp.abs(draw(back, noisy)[0] - noisy).mean()
       )
       value += identity * cycle * kept
-    stop, stored = jax.lax.stop_gradient, {}
+    stored = {}
     for name, player, made, real in (
       ('clean', 'critic', made_clean, clean),
       ('noisy', 'reverse_critic', made_noisy, noisy),
@@ -100,15 +103,12 @@ def cyclegan(
       stored[name], shown = exchange(
         method_state['pool'][name],
         method_state['filled'],
-        stop(made),
+        jax.lax.stop_gradient(made),
         key,
         batch['index'],
       )
-      part, figures = losses.two_players(
-        critic.apply(stop(own), made),
-        critic.apply(own, shown),
-        critic.apply(own, real),
-        kind=KIND,
+      part, figures = play(
+        critic.apply, own, made, real, shown=shown, kind=KIND
       )
       value += part
       metrics |= {f'{figure}_{name}': x for figure, x in figures.items()}
@@ -154,17 +154,6 @@ def cyclegan(
     own = jax.lax.dynamic_slice_in_dim(shown, first, local)
     return stored.at[places].set(kept, mode='drop'), own
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
-  def predict(params, method_state, images):
-    statistics = method_state['batch_stats']
-    pictures, _, _ = networks.draw(
-      there, params, statistics, plain(images), train=False
-    )
-    return jnp.clip(pictures, -1, 1)
-
   def examine(params, method_state, batch, key):
     del key
     images, clean = plain_and_clean(batch, kind='other')
@@ -172,5 +161,9 @@ def cyclegan(
     return losses.compared(images, made, clean)
 
   return Method(
-    init=init, loss=loss, encode=encode, predict=predict, examine=examine
+    init=init,
+    loss=loss,
+    encode=encoding(encoder),
+    predict=predict,
+    examine=examine,
   )

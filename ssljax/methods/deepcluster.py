@@ -12,6 +12,7 @@ from ssljax import losses, parallel
 from ssljax.augment.pixels import plain
 from ssljax.clustering import kmeans, perplexity, whiten
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 from ssljax.models.heads import Classifier
 from ssljax.models.instances import plain_columns
@@ -110,10 +111,6 @@ def deepcluster(
     }
     return value, ({**method_state, 'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def predict(params, method_state, images):
     features = encode(params, method_state, images)
     return head.apply({'params': params['head']}, features)
@@ -121,7 +118,7 @@ def deepcluster(
   return Method(
     init=init,
     loss=loss,
-    encode=encode,
+    encode=encoding(encoder),
     before_epoch=before_epoch,
     predict=predict,
   )

@@ -13,6 +13,7 @@ from ssljax import losses, parallel
 from ssljax.augment.pixels import plain
 from ssljax.clustering import kmeans, perplexity
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 from ssljax.models.instances import plain_columns
 
@@ -157,10 +158,6 @@ def deepcluster_v2(
     renewed = {'batch_stats': statistics, 'memory': memory}
     return value, ({**method_state, **renewed}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def predict(params, method_state, images):
     outputs, _ = networks.apply(
       parts, params, method_state['batch_stats'], plain(images), train=False
@@ -171,7 +168,7 @@ def deepcluster_v2(
   return Method(
     init=init,
     loss=loss,
-    encode=encode,
+    encode=encoding(encoder),
     before_epoch=before_epoch,
     predict=predict,
   )

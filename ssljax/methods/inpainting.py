@@ -7,6 +7,8 @@ from ssljax import losses
 from ssljax.augment.corruption import hole
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
+from ssljax.methods._players import play
 from ssljax.models import networks
 
 
@@ -21,10 +23,7 @@ def inpainting(
 ) -> Method:
   """L2 inside the hole and an adversarial part (eq. 1 to 3).
 
-  One scalar for both players: the critic's loss looks at pictures through a
-  stopped gradient, the generator's at the critic through one. Its gradients are
-  those of the two losses apart, and both move at once, where published code
-  takes turns.
+  Both players move at once; see `_players`.
 
   The critic judges the whole picture with the hole filled in, and not the hole
   alone as the paper's: a patch of it sees the seam.
@@ -72,23 +71,14 @@ def inpainting(
     )
     error = jnp.square(made - images).mean()
     content = error / inside.mean()  # every hole is of one size
-    stop, own = jax.lax.stop_gradient, {'params': params['critic']}
-    value, metrics = losses.two_players(
-      critic.apply(stop(own), made),
-      critic.apply(own, stop(made)),
-      critic.apply(own, images),
-      weight=adversarial,
-    )
+    own = {'params': params['critic']}
+    value, metrics = play(critic.apply, own, made, images, weight=adversarial)
     metrics |= {
       'content': content,
       'psnr': losses.psnr(made, images).mean(),
       **losses.feature_spread(features),
     }
     return content + value, ({'batch_stats': statistics}, metrics)
-
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
 
   def examine(params, method_state, batch, key):
     given, images, inside = torn(key, batch)
@@ -97,4 +87,4 @@ def inpainting(
     )
     return losses.compared(given, made, images)
 
-  return Method(init=init, loss=loss, encode=encode, examine=examine)
+  return Method(init=init, loss=loss, encode=encoding(encoder), examine=examine)

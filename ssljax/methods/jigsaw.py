@@ -15,6 +15,7 @@ from ssljax import losses
 from ssljax.augment.patches import permutations, puzzle, standardize
 from ssljax.augment.pixels import plain, unpadded
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 from ssljax.models.heads import Mlp, Positionwise
 
@@ -117,10 +118,6 @@ def jigsaw(
     }
     return values.mean(), ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def examine(params, method_state, batch, key):
     pieces, labels = task(key, batch)
     statistics = method_state['batch_stats']
@@ -128,4 +125,4 @@ def jigsaw(
     outputs, _ = logits(params, statistics, rows, False)
     return {'accuracy': losses.classification(outputs, labels)[1]}, {}
 
-  return Method(init=init, loss=loss, encode=encode, examine=examine)
+  return Method(init=init, loss=loss, encode=encoding(encoder), examine=examine)

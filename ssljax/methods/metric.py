@@ -13,6 +13,7 @@ from ssljax import losses, parallel
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.errors import check_known
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 
 OBJECTIVES = ('margin', 'triplet', 'n_pair')
@@ -134,8 +135,6 @@ def metric(
     }
     return value, ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
-  return Method(init=init, loss=loss, encode=encode)
+  return Method(
+    init=init, loss=loss, encode=encoding(encoder), labelled=labelled
+  )

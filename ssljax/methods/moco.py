@@ -12,6 +12,8 @@ from ssljax import losses, parallel
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.errors import UserError
+from ssljax.methods._inference import encoding
+from ssljax.methods._queue import enqueue
 from ssljax.models import networks
 
 
@@ -114,23 +116,15 @@ def moco(
     rows, weights = instances(projections, columns)
     return jax.lax.stop_gradient((rows, weights, statistics))
 
-  def enqueue(state, keys, step):
+  def renewed(older, keys, step):
     # View by view: the other way round, devices would decide the order.
     rows, weights = (
       jnp.concatenate([parallel.gather(x, axis_name) for x in each])
       for each in zip(*keys, strict=True)
     )
-    start = state['pointer']
-    new = {
-      'rows': losses.normalize(rows),
-      'weights': weights,
-      'step': jnp.full(len(rows), step, jnp.int32),
-    }
-    put = jax.lax.dynamic_update_slice_in_dim
-    return {
-      name: put(state[name], values.astype(state[name].dtype), start, axis=0)
-      for name, values in new.items()
-    } | {'pointer': (start + len(rows)) % len(state['rows'])}
+    steps = jnp.full(len(rows), step, jnp.int32)
+    new = {'rows': losses.normalize(rows), 'weights': weights, 'step': steps}
+    return enqueue(older, new)
 
   def loss(params, method_state, batch, key, step):
     view_key, order_key = jax.random.split(key)
@@ -174,7 +168,7 @@ def moco(
     state = {
       'batch_stats': statistics,
       'target': target,
-      'queue': enqueue(older, keys, step),
+      'queue': renewed(older, keys, step),
     }
     return sum(values) / len(values), (state, metrics)
 
@@ -185,8 +179,6 @@ def moco(
     moved = optax.incremental_update(params, target['params'], 1 - momentum)
     return method_state | {'target': {**target, 'params': moved}}
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
-  return Method(init=init, loss=loss, encode=encode, after_step=after_step)
+  return Method(
+    init=init, loss=loss, encode=encoding(encoder), after_step=after_step
+  )

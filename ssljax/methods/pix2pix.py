@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import losses
-from ssljax.augment.pixels import plain, plain_and_clean
+from ssljax.augment.pixels import plain_and_clean
 from ssljax.core import Method
+from ssljax.methods._inference import drawing, encoding
+from ssljax.methods._players import play
 from ssljax.models import networks
 
 
@@ -19,8 +21,8 @@ def pix2pix(
 ) -> Method:
   """L1 and a critic that sees both sides of a pair (eq. 1, 3 and 4).
 
-  The pair is `batch['image']` and `batch['clean']`. One scalar for both
-  players, who move at once; see `inpainting`. The paper's noise is dropout,
+  The pair is `batch['image']` and `batch['clean']`. Both players move at
+  once; see `_players`. The paper's noise is dropout,
   which it found to be ignored; there is none here.
 
   Args:
@@ -35,6 +37,7 @@ def pix2pix(
   """
   del axis_name  # means over examples; statistics are the encoder's
   parts = {'encoder': encoder, 'decoder': decoder}
+  predict = drawing(parts)
 
   def init(key, batch):
     draw_key, critic_key = jax.random.split(key)
@@ -55,10 +58,7 @@ def pix2pix(
       both = jnp.concatenate([images, pictures], axis=-1)
       return critic.apply({'params': own}, both)
 
-    stop, own = jax.lax.stop_gradient, params['critic']
-    value, metrics = losses.two_players(
-      judge(stop(own), made), judge(own, stop(made)), judge(own, clean)
-    )
+    value, metrics = play(judge, params['critic'], made, clean)
     content = jnp.abs(made - clean).mean()
     metrics |= {
       'content': content,
@@ -67,17 +67,6 @@ def pix2pix(
     }
     return value + l1 * content, ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
-  def predict(params, method_state, images):
-    statistics = method_state['batch_stats']
-    pictures, _, _ = networks.draw(
-      parts, params, statistics, plain(images), train=False
-    )
-    return jnp.clip(pictures, -1, 1)
-
   def examine(params, method_state, batch, key):
     del key
     images, clean = plain_and_clean(batch, kind='own')
@@ -85,5 +74,9 @@ def pix2pix(
     return losses.compared(images, made, clean)
 
   return Method(
-    init=init, loss=loss, encode=encode, predict=predict, examine=examine
+    init=init,
+    loss=loss,
+    encode=encoding(encoder),
+    predict=predict,
+    examine=examine,
   )

@@ -7,6 +7,7 @@ import optax
 from ssljax import losses
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 
 
 def recognize(
@@ -80,12 +81,14 @@ def recognize(
       return -(-widths * time // images.shape[2])
     return (jnp.arange(1, time + 1) * (columns >= 0)).max(axis=1)
 
-  def encode(params, method_state, images):
-    del method_state
-    return encoder.apply({'params': params['encoder']}, plain(images))
-
   def predict(params, method_state, images):
     del method_state
     return logits(params, plain(images))
 
-  return Method(init=init, loss=loss, encode=encode, predict=predict)
+  return Method(
+    init=init,
+    loss=loss,
+    encode=encoding(encoder),
+    predict=predict,
+    labelled=True,
+  )

@@ -13,6 +13,7 @@ from ssljax import losses
 from ssljax.augment.patches import puzzle
 from ssljax.augment.pixels import plain, unpadded
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 from ssljax.models.heads import Mlp
 
@@ -107,13 +108,9 @@ def relative_patch(
     }
     return values.mean(), ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def examine(params, method_state, batch, key):
     *pair, labels = task(key, batch)
     outputs, _, _ = logits(params, method_state['batch_stats'], *pair, False)
     return {'accuracy': losses.classification(outputs, labels)[1]}, {}
 
-  return Method(init=init, loss=loss, encode=encode, examine=examine)
+  return Method(init=init, loss=loss, encode=encoding(encoder), examine=examine)

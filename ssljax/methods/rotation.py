@@ -10,6 +10,7 @@ from ssljax import losses
 from ssljax.augment.pixels import plain, unpadded
 from ssljax.core import Method
 from ssljax.errors import UserError
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 from ssljax.models.heads import Classifier
 
@@ -68,10 +69,6 @@ def rotation(
     }
     return values.mean(), ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def examine(params, method_state, batch, key):
     del key
     images, labels = turned(plain(unpadded(batch)))
@@ -81,4 +78,4 @@ def rotation(
     _, hits = losses.classification(outputs['head'], labels)
     return {'accuracy': hits.reshape(turns, -1).mean(axis=0)}, {}
 
-  return Method(init=init, loss=loss, encode=encode, examine=examine)
+  return Method(init=init, loss=loss, encode=encoding(encoder), examine=examine)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ssljax import losses
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 
 
@@ -93,8 +94,4 @@ def simsiam(
     }
     return value + l2 * penalty, ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
-  return Method(init=init, loss=loss, encode=encode)
+  return Method(init=init, loss=loss, encode=encoding(encoder))

@@ -7,6 +7,8 @@ from ssljax import losses
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.errors import UserError
+from ssljax.methods._inference import encoding
+from ssljax.methods._players import play
 from ssljax.models import networks
 
 
@@ -25,7 +27,7 @@ def super_resolution(
   of VGG's features (eq. 5), as nothing here is trained on ImageNet. The network
   sees the bicubic enlargement and draws what is to be added to it.
 
-  One scalar for both players, who move at once; see `inpainting`.
+  Both players move at once; see `_players`.
 
   Args:
     encoder: module that sows its maps.
@@ -75,13 +77,8 @@ def super_resolution(
       params, method_state['batch_stats'], given, True
     )
     content = jnp.square(made - images).mean()
-    stop, own = jax.lax.stop_gradient, {'params': params['critic']}
-    value, metrics = losses.two_players(
-      critic.apply(stop(own), made),
-      critic.apply(own, stop(made)),
-      critic.apply(own, images),
-      weight=adversarial,
-    )
+    own = {'params': params['critic']}
+    value, metrics = play(critic.apply, own, made, images, weight=adversarial)
     metrics |= {
       'content': content,
       'psnr': losses.psnr(made, images).mean(),
@@ -89,14 +86,10 @@ def super_resolution(
     }
     return content + value, ({'batch_stats': statistics}, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def examine(params, method_state, batch, key):
     del key
     given, images = pair(batch)
     made, _, _ = enlarged(params, method_state['batch_stats'], given, False)
     return losses.compared(given, made, images)
 
-  return Method(init=init, loss=loss, encode=encode, examine=examine)
+  return Method(init=init, loss=loss, encode=encoding(encoder), examine=examine)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from ssljax import losses
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.models import networks
 
 
@@ -63,14 +64,16 @@ def supervised(
     accuracy = losses.weighted_mean(hits, weights, axis_name)
     return value, ({'batch_stats': statistics}, {'accuracy': accuracy})
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def predict(params, method_state, images):
     outputs, _ = networks.apply(
       parts, params, method_state['batch_stats'], plain(images), train=False
     )
     return outputs['head']
 
-  return Method(init=init, loss=loss, encode=encode, predict=predict)
+  return Method(
+    init=init,
+    loss=loss,
+    encode=encoding(encoder),
+    predict=predict,
+    labelled=True,
+  )

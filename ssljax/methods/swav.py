@@ -12,7 +12,9 @@ from ssljax import losses, parallel
 from ssljax.augment.pixels import plain
 from ssljax.clustering import perplexity
 from ssljax.core import Method
-from ssljax.errors import UserError, check_known
+from ssljax.errors import check_known
+from ssljax.methods._inference import encoding
+from ssljax.methods._queue import enqueue
 from ssljax.models import networks
 
 ASSIGNED = 2  # views that have codes: the large ones
@@ -134,32 +136,15 @@ def swav(
       found = jax.nn.one_hot(found.argmax(axis=-1), prototypes)
     return found
 
-  def enqueue(queue, rows, weights):
+  def renewed(queue, rows, weights):
     rows, weights = jax.lax.stop_gradient((rows, weights))
     rows, weights = (
       jnp.stack([parallel.gather(view, axis_name) for view in each])
       for each in (rows, weights)
     )
-    count, length = rows.shape[1], queue['rows'].shape[1]
-    if length % count:
-      raise UserError(
-        f'Found a queue of {length} rows for {count} a step; expected a '
-        'multiple. Give every process the same batch.'
-      )
-    put = jax.lax.dynamic_update_slice_in_dim
-    new = {'rows': rows, 'weights': weights}
-    return {
-      name: put(
-        queue[name],
-        values.astype(queue[name].dtype),
-        queue['pointer'],
-        axis=1,
-      )
-      for name, values in new.items()
-    } | {
-      'pointer': (queue['pointer'] + count) % length,
-      'filled': jnp.minimum(queue['filled'] + count, length),
-    }
+    moved = enqueue(queue, {'rows': rows, 'weights': weights}, axis=1)
+    filled = queue['filled'] + rows.shape[1]
+    return moved | {'filled': jnp.minimum(filled, queue['rows'].shape[1])}
 
   def loss(params, method_state, batch, key, step):
     features, rows, weights, statistics = project(
@@ -177,7 +162,7 @@ def swav(
     )
     state = {'batch_stats': statistics}
     if queue is not None:
-      state['queue'] = enqueue(queue, large, shown)
+      state['queue'] = renewed(queue, large, shown)
     nearest = jax.nn.one_hot(scores[0].argmax(axis=-1), prototypes)
     shares = parallel.mean((shown[0][:, None] * nearest).sum(axis=0), axis_name)
     metrics = {
@@ -189,14 +174,10 @@ def swav(
     }
     return value, (state, metrics)
 
-  def encode(params, method_state, images):
-    statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, plain(images))
-
   def predict(params, method_state, images):
     outputs, _ = networks.apply(
       parts, params, method_state['batch_stats'], plain(images), train=False
     )
     return scores_of(params, unit(outputs['projector']))
 
-  return Method(init=init, loss=loss, encode=encode, predict=predict)
+  return Method(init=init, loss=loss, encode=encoding(encoder), predict=predict)
