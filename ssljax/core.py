@@ -106,7 +106,7 @@ def create_state(
   init_key, run_key = jax.random.split(key)
   fresh, state = method.init(init_key, batch)
   for name, part in (params or {}).items():
-    _check_part(name, part, fresh[name])
+    check_part(name, part, fresh[name])
   taken = {'params': params or {}, 'batch_stats': batch_stats or {}}
   fresh = {**fresh, **taken['params']}
   statistics = {**state['batch_stats'], **taken['batch_stats']}
@@ -130,8 +130,18 @@ def create_state(
   )
 
 
-def _check_part(name: str, found, expected) -> None:
-  """An encoder of another size would fail much later, deep inside."""
+def check_part(name: str, found: Any, expected: Any) -> None:
+  """Refuses a part whose arrays have other shapes than the fresh part's.
+
+  Args:
+    name: of the part.
+    found: its tree of arrays, where it is taken from.
+    expected: the fresh tree, or its shapes.
+
+  Raises:
+    UserError: naming the first array that differs. An encoder of another size
+      would otherwise fail much later, deep inside the network.
+  """
   found, expected = (
     {
       jax.tree_util.keystr(path, simple=True, separator='/'): jnp.shape(leaf)

@@ -1,68 +1,61 @@
-"""The figures of a stage: what it reads, or what its features are worth."""
+"""The figures of a stage: of its pretext task, and of the run's own task."""
 
-import csv
-import functools
-import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
-from ssljax import build, evals, results
-from ssljax.data import pipeline
-from ssljax.log import write_json
-from ssljax.plan import with_clean
+from ssljax import core, evals
+from ssljax.data import pipeline, sources
+from ssljax.data.datasets import Dataset
+from ssljax.examples import with_clean
+from ssljax.stage import Stage
+from ssljax.tasks import Task
 
-EVALUATION_BATCH = 500
 
-
-def evaluate(config, stage, state, dataset, directory: pathlib.Path) -> dict:
+def evaluate(
+  stage: Stage, state: core.TrainState, *, task: Task, dataset: Dataset
+) -> dict[str, Any]:
   """Figures of a stage that has run to its end, for its `stage.json`.
 
   Args:
-    config: of the run.
-    stage: the Plan.
-    state: after the last step.
+    stage: that has run.
+    state: after its last step.
+    task: what the run is about.
     dataset: the run's data.
-    directory: of the stage; what is shown goes there.
   """
-  labelled = config[stage.name].method.name in results.LABELLED
-  found = examine(config, stage, state, dataset) if stage.steps else {}
-  if build.reads_text(config):
-    if not labelled:
-      return found
-    read_all = reader(config, stage.method, state)
-    return found | read_text(read_all, stage.source, dataset, directory)
-  if not config.evaluation:
-    return found
-  return found | classify(config, stage, state, dataset, directory)
+  found = examine(stage, state, dataset) if stage.steps else {}
+  return found | task.evaluate(stage, state, dataset)
 
 
-def held_out(config, stage, dataset):
+def held_out(stage: Stage, dataset: Dataset) -> sources.Source | None:
   """Examples that a pretext task is tested on; None without task or examples.
 
-  Nothing is opened for other methods.
+  Each has its own plain print, also where the stage learns from that of other
+  images. Nothing is opened for other methods.
   """
   split = held_out_split(dataset)
   if stage.method.examine is None or not split:
     return None
-  return with_clean(
-    config[stage.name], dataset.open(split), dataset, split=split
-  )
+  kind = 'own' if stage.clean else ''
+  return with_clean(dataset.open(split), dataset, [split], kind=kind)
 
 
-def held_out_split(dataset) -> str | None:
+def held_out_split(dataset: Dataset) -> str | None:
   known = [each for each in ('test', 'validation') if each in dataset.splits]
   return known[0] if known else None
 
 
-def examine(config, stage, state, dataset) -> dict:
+def examine(
+  stage: Stage, state: core.TrainState, dataset: Dataset
+) -> dict[str, dict[str, Any]]:
   """What a pretext task achieves on held-out images, with 95 % intervals.
 
   {'task': {figure: {'value', 'low', 'high', 'count', 'split'}}}, or {} of other
   methods.
   """
-  source = held_out(config, stage, dataset)
+  source = held_out(stage, dataset)
   if source is None:
     return {}
   compiled = jax.jit(stage.method.examine)
@@ -71,7 +64,7 @@ def examine(config, stage, state, dataset) -> dict:
     figures, _ = compiled(
       state.params,
       state.method_state,
-      stage.transform(batch),
+      stage.arrays(batch),
       jax.random.key(0),
     )
     valid = batch['valid']
@@ -90,20 +83,23 @@ def examine(config, stage, state, dataset) -> dict:
   return {'task': found}
 
 
-def grid(config, stage, dataset, *, rows: int = 8):
+def grid(
+  stage: Stage, dataset: Dataset, *, rows: int = 8
+) -> Callable[[core.TrainState], np.ndarray] | None:
   """`state -> uint8 (height, width, 3)`: held-out pictures, a row each.
 
-  What the task was given, made of it, and should have made. None of methods
-  that make no pictures.
+  A row shows what the task was given, what it made of it, and what it should
+  have made. None for methods that make no pictures.
   """
-  source = held_out(config, stage, dataset)
-  if source is None:
+  source = held_out(stage, dataset)
+  examine = stage.method.examine
+  if source is None or examine is None:
     return None
-  batch = stage.transform(source.gather(range(min(rows, len(source)))))
+  batch = stage.arrays(source.gather(range(min(rows, len(source)))))
   key = jax.random.key(0)
 
   def pictures(params, method_state):
-    return stage.method.examine(params, method_state, batch, key)[1]
+    return examine(params, method_state, batch, key)[1]
 
   template = jax.eval_shape(stage.method.init, key, batch)
   if not jax.eval_shape(pictures, *template):
@@ -117,104 +113,3 @@ def grid(config, stage, dataset, *, rows: int = 8):
     return np.rint(255 * np.clip(tall, 0, 1)).astype(np.uint8)
 
   return drawn
-
-
-def encode_all(method, source, params, method_state) -> np.ndarray:
-  """Features of every example, in order, of the images as they are."""
-  encode = jax.jit(method.encode)
-  return np.concatenate(
-    [
-      np.asarray(encode(params, method_state, batch['image']))[batch['valid']]
-      for batch in pipeline.evaluation_batches(source, EVALUATION_BATCH)
-    ]
-  )
-
-
-def reader(config, method, state) -> Callable:
-  """`source -> predictions, labels, layouts` of a trained state."""
-  predict = jax.jit(method.predict)
-
-  def read_all(source):
-    return evals.read(
-      functools.partial(predict, state.params, state.method_state),
-      pipeline.evaluation_batches(source, EVALUATION_BATCH),
-      build.charset(config),
-    )
-
-  return read_all
-
-
-def read_text(read_all, source, dataset, directory) -> dict:
-  """Figures on the stage's own labels, on `validation` and on the test splits.
-
-  What was read of the latter goes to `predictions.csv`.
-  """
-  found = {'fit': evals.figures(*read_all(source)[:2])}
-  if 'validation' in dataset.splits:
-    validation = dataset.open('validation')
-    found['validation'] = evals.figures(*read_all(validation)[:2])
-  rows = []
-  for split in dataset.splits:
-    if not split.startswith('test'):
-      continue
-    test = dataset.open(split)
-    predictions, labels, layouts = read_all(test)
-    found[split] = evals.figures(predictions, labels)
-    names = [test.layouts[layout] for layout in layouts]
-    rows += zip([split] * len(labels), names, labels, predictions, strict=True)
-  if rows:
-    with (directory / 'predictions.csv').open('w', newline='') as file:
-      header = ('split', 'layout', 'label', 'prediction')
-      csv.writer(file).writerows([header, *rows])
-  return found
-
-
-def classify(config, stage, state, dataset, directory) -> dict:
-  """What frozen features are worth to a kNN and to linear probes.
-
-  Pictures of them go to the stage's folder, and all figures to
-  `evaluation.json`.
-  """
-  if {'train', 'test'} - set(dataset.splits):
-    return {}  # images without classes have nothing to be tested by
-  options = config.evaluation.to_dict()
-  pictures = options.pop('pictures')
-  parts = {}
-  for split in ('train', 'test'):
-    source = dataset.open(split)
-    features = encode_all(
-      stage.method, source, state.params, state.method_state
-    )
-    parts[split] = evals.Features(features, source.labels)
-  found = evals.evaluate(
-    parts['train'], parts['test'], classes=len(config.data.classes), **options
-  )
-  if config[stage.name].method.name in results.LABELLED and stage.steps:
-    predict = jax.jit(stage.method.predict)
-    source = dataset.open('test')
-    logits = [
-      np.asarray(predict(state.params, state.method_state, batch['image']))[
-        batch['valid']
-      ]
-      for batch in pipeline.evaluation_batches(source, EVALUATION_BATCH)
-    ]
-    hits = np.concatenate(logits).argmax(axis=1) == source.labels
-    found['classifier'] = evals.proportion(
-      hits,
-      {
-        'evaluation': 'classifier',
-        'labels': stage.summary['labels'],
-        'test': len(hits),
-        'checkpoint': 'last',
-      },
-    )
-  for kind in pictures:
-    evals.embed(
-      parts['test'].features,
-      parts['test'].labels,
-      config.data.classes,
-      directory / f'{kind}.png',
-      method=kind,
-    )
-  write_json(directory / 'evaluation.json', found)
-  return {'evaluation': found}

@@ -7,57 +7,60 @@ there, and only positions travel.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from ssljax import parallel
 from ssljax.data import pipeline
+from ssljax.stage import Stage
 
 Chunk = tuple[dict[str, np.ndarray], int]
 
 
-def steps_per_call(config) -> int:
-  """Of the config; by default 1 on CPU and a line of the log elsewhere."""
-  if config.steps_per_call:
-    return config.steps_per_call
-  return 1 if jax.default_backend() == 'cpu' else config.log_every
+def steps_per_call(stage: Stage) -> int:
+  """The stage's; by default 1 on CPU and a line of the log elsewhere."""
+  if stage.steps_per_call:
+    return stage.steps_per_call
+  return 1 if jax.default_backend() == 'cpu' else stage.log_every
 
 
-def compile_call(step, stage, config, *, axis_name: str) -> Callable:
+def compile_call(
+  step: Callable[..., Any], stage: Stage
+) -> Callable[[Any, Any], tuple[Any, Any]]:
   """`call(state, batch) -> (state, metrics)` over the batches of `chunks`.
 
   Args:
     step: `step(state, batch, *, axis_name)`, as for `parallel.compile_step`.
-    stage: the Plan.
-    config: of the run.
-    axis_name: of the devices.
+    stage: whose batches they are.
   """
   options = {
-    'mapping': config.mapping,
-    'axis_name': axis_name,
-    'scan': steps_per_call(config) > 1,
+    'mapping': stage.mapping,
+    'axis_name': stage.axis_name,
+    'scan': steps_per_call(stage) > 1,
   }
-  if not config.resident:
+  if not stage.resident:
     return parallel.compile_step(step, **options)
 
   def looked_up(state, batch, table, *, axis_name):
     batch = jax.tree.map(lambda column: column[batch['position']], table)
     return step(state, batch, axis_name=axis_name)
 
-  table = stage.transform(stage.source.gather(range(len(stage.source))))
+  table = stage.arrays(stage.source.gather(range(len(stage.source))))
   return parallel.compile_step(looked_up, shared=table, **options)
 
 
-def chunks(stage, config, *, start: int) -> Iterator[Chunk]:
+def chunks(stage: Stage, *, start: int) -> Iterator[Chunk]:
   """(arrays, steps) for each call from step `start` on.
 
-  A call ends where an epoch, a line of the log or a checkpoint is due, so these
-  fall on the same steps however many a call takes. Calls take one step until
-  the next whole chunk fits: two shapes, and so at most two compilations.
+  A call ends where an epoch, a line of the log or a checkpoint is due, so that
+  these fall on the same steps however many a call takes. Calls take one step
+  until the next whole chunk fits: there are two shapes, and so at most two
+  compilations.
   """
-  source, transform = stage.source, stage.transform
-  if config.resident:
+  source, transform = stage.source, stage.arrays
+  if stage.resident:
     source, transform = _Positions(len(source)), None
   batches = pipeline.batches(
     source,
@@ -67,9 +70,9 @@ def chunks(stage, config, *, start: int) -> Iterator[Chunk]:
     steps=stage.steps,
     transform=transform,
   )
-  size, done = steps_per_call(config), start
+  size, done = steps_per_call(stage), start
   while done < stage.steps:
-    dues = (stage.epoch, config.log_every, config.checkpoint_every)
+    dues = (stage.epoch, stage.log_every, stage.checkpoint_every)
     end = min(stage.steps, *((done // due + 1) * due for due in dues))
     count = size if done + size <= end else 1
     chunk = [next(batches) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What a run tells: the console, metrics.jsonl, TensorBoard, result files.
+"""What a run tells: the console, metrics.jsonl and TensorBoard.
 
 Only process 0 speaks; on the others everything here does nothing. The bar and
 the notes go to stderr, so that stdout holds the results alone.
@@ -12,10 +12,11 @@ import sys
 import time
 
 import jax
-import numpy as np
 import tensorboardX
 from PIL import Image
 from tqdm import tqdm
+
+from ssljax.records import jsonable, replace_text
 
 _LINE_SECONDS = 10.0  # between two lines where stderr is no terminal
 _LINE = (
@@ -73,7 +74,7 @@ class Log:
     line = {
       'step': int(step),
       'seconds': round(time.perf_counter() - self._since, 3),
-      **_jsonable(values),
+      **jsonable(values),
     }
     self._lines.write(json.dumps(line, allow_nan=False) + '\n')
     self._lines.flush()
@@ -122,67 +123,6 @@ class Log:
     self.close()
 
 
-def table(rows, headers):
-  """A GitHub-markdown table that also reads well as plain text.
-
-  Args:
-    rows: sequences of cells. A float gets three decimals, None a dash; columns
-      that hold only numbers, None apart, are aligned right.
-    headers: the names of the columns.
-  """
-  rows = [list(row) for row in rows]
-  for row in rows:
-    if len(row) != len(headers):
-      raise ValueError(
-        f'a row of {len(row)} cells under {len(headers)} headers: {row}'
-      )
-  columns = list(zip(*rows, strict=True)) or [()] * len(headers)
-  right = [_numeric(column) for column in columns]
-  text = [[_cell(cell) for cell in row] for row in [headers, *rows]]
-  widths = [max(3, *map(len, column)) for column in zip(*text, strict=True)]
-
-  def line(cells):
-    padded = [
-      cell.rjust(width) if is_right else cell.ljust(width)
-      for cell, width, is_right in zip(cells, widths, right, strict=True)
-    ]
-    return f'| {" | ".join(padded)} |'
-
-  rule = [
-    '-' * (width - 1) + (':' if is_right else '-')
-    for width, is_right in zip(widths, right, strict=True)
-  ]
-  return '\n'.join([line(text[0]), line(rule), *map(line, text[1:])])
-
-
-def write_json(path, obj):
-  """Writes `obj` as JSON, wholly or not at all; what is not finite as null.
-
-  Keys keep their order; arrays become lists.
-  """
-  if jax.process_index() == 0:
-    text = json.dumps(
-      _jsonable(obj), indent=2, ensure_ascii=False, allow_nan=False
-    )
-    _replace(pathlib.Path(path), text + '\n')
-
-
-def read_json(path):
-  """What `write_json` wrote."""
-  return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-
-
-def read_lines(path) -> list[dict]:
-  """The lines of a `metrics.jsonl`, if there is one; nulls are left out."""
-  if not path.exists():
-    return []
-  lines = map(json.loads, path.read_text(encoding='utf-8').splitlines())
-  return [
-    {name: value for name, value in line.items() if value is not None}
-    for line in lines
-  ]
-
-
 def _drop_after(path, start):
   """Drops the lines after step `start`; returns the seconds of the last kept.
 
@@ -200,7 +140,7 @@ def _drop_after(path, start):
       kept.append(line)
       seconds = entry['seconds']
   if ''.join(kept) != text:
-    _replace(path, ''.join(kept))
+    replace_text(path, ''.join(kept))
   return seconds
 
 
@@ -211,41 +151,6 @@ def _parse(line):
     return json.loads(line)
   except json.JSONDecodeError:
     return None
-
-
-def _replace(path, text):
-  """Puts a new file in the place of an old one in one step."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  temporary.write_text(text, encoding='utf-8')
-  os.replace(temporary, path)
-
-
-def _jsonable(obj):
-  if isinstance(obj, dict):
-    return {str(key): _jsonable(value) for key, value in obj.items()}
-  if isinstance(obj, (list, tuple)):
-    return [_jsonable(value) for value in obj]
-  if isinstance(obj, (np.ndarray, np.generic, jax.Array)):
-    return _jsonable(np.asarray(obj).tolist())
-  if isinstance(obj, float) and not math.isfinite(obj):
-    return None
-  return obj
-
-
-def _numeric(column):
-  numbers = [cell for cell in column if cell is not None]
-  return bool(numbers) and all(
-    isinstance(cell, (int, float, np.number)) for cell in numbers
-  )
-
-
-def _cell(cell):
-  if cell is None:
-    return '-'
-  if isinstance(cell, (float, np.floating)):
-    return f'{cell:.3f}'
-  return str(cell).replace('|', r'\|')  # or it would end the column
 
 
 def _bar(name, total, start, unit):

@@ -3,19 +3,23 @@
 import functools
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, ImageOps
 
-from ssljax import build
+from ssljax import build, tasks
 from ssljax.checkpoint import read
+from ssljax.core import Method
 from ssljax.data import images as images_lib
-from ssljax.data.classes import middle_square
 from ssljax.errors import UserError, check_known
-from ssljax.log import read_json
-from ssljax.text import Charset, shown_frames
+from ssljax.records import read_json
+from ssljax.tasks import Task
+from ssljax.text import shown_frames
+from ssljax.workdir import check_finished, is_finished, is_run
 
 # Batches are filled up to one of these, so that a function is compiled three
 # times at most, however many images come at once.
@@ -27,17 +31,26 @@ class Reader:
 
   Attributes:
     stage: its name.
-    config: of its run.
-    charset: what its head can read; None of a run on images with classes.
-    height, width: in pixels, of the frame that every image is fitted to: text
-      keeps its aspect and is padded, of other images the middle is cut out.
+    charset: the characters that its head can read; None of a run on images
+      with classes.
+    height, width: in pixels, of the frame that every image is fitted to. Text
+      keeps its aspect and is padded; of other images the middle is cut out.
   """
 
-  def __init__(self, config, stage: str, charset: Charset | None, state):
-    self.config, self.stage, self.charset = config, stage, charset
-    shape = build.preprocessing(config)
+  def __init__(
+    self,
+    stage: str,
+    *,
+    task: Task,
+    method: Method,
+    state: Mapping[str, Any],
+    remedy: str = '',
+  ):
+    """Takes a trained method; `remedy` tells who asks one that cannot read."""
+    self.stage, self.charset, self._fit = stage, task.charset, task.fit
+    shape = task.metadata['preprocessing']
     self.height, self.width = shape['height'], shape['width']
-    method = build.method(config, config[stage])
+    self._remedy = remedy
     variables = jax.device_put((state['params'], state['method_state']))
 
     def compiled(function):
@@ -45,7 +58,7 @@ class Reader:
       return functools.partial(jax.jit(function), *variables)
 
     self._encode = compiled(method.encode)
-    self._predict = compiled(method.predict) if reads(config, stage) else None
+    self._predict = compiled(method.predict) if reads(task, method) else None
 
   def encode(self, images) -> np.ndarray:
     """Features, float32 `(n, d)`, or `(n, time, d)` of a text encoder.
@@ -75,13 +88,9 @@ class Reader:
       UserError: what is no image, or a run that has not learned to read.
     """
     if self._predict is None:
-      best = preferred(self.config, self.config.recipe)
-      remedy = f'Use ssljax.load(workdir, stage={best!r}).'
-      if not reads(self.config, best):
-        remedy = 'This run has none; run a recipe that learns to read.'
       raise UserError(
         f'Found stage {self.stage!r}, which has no head to read with; expected '
-        f'one that was trained on labels. {remedy}'
+        f'a stage that was trained on labels. {self._remedy}'
       )
     pixels, widths = self._fitted(images)
     if not len(pixels):
@@ -91,21 +100,12 @@ class Reader:
     return self.charset.greedy(logits, valid)
 
   def _fitted(self, images) -> tuple[np.ndarray, np.ndarray]:
-    pixels = np.empty((0, self.height, self.width, 3), np.uint8)
-    widths = np.empty(0, np.int32)
-    pictures = [picture(image) for image in listed(images)]
-    if self.charset is None:
-      found = [
-        (middle_square(image, self.width), np.int32(self.width))
-        for image in pictures
-      ]
-    else:
-      found = [
-        images_lib.fit(image, self.height, self.width) for image in pictures
-      ]
-    if found:
-      pixels, widths = (np.stack(column) for column in zip(*found, strict=True))
-    return pixels, widths
+    found = [self._fit(picture(image)) for image in listed(images)]
+    if not found:
+      pixels = np.empty((0, self.height, self.width, 3), np.uint8)
+      return pixels, np.empty(0, np.int32)
+    pixels, widths = zip(*found, strict=True)
+    return np.stack(pixels), np.stack(widths)
 
   def _batched(self, function, pixels: np.ndarray) -> np.ndarray:
     """The function's results, over batches of the sizes in `BUCKETS`."""
@@ -170,7 +170,9 @@ def refusal(found) -> UserError:
   )
 
 
-def load(workdir, *, stage: str | None = None) -> Reader:
+def load(
+  workdir: str | os.PathLike[str], *, stage: str | None = None
+) -> Reader:
   """Opens a trained run.
 
   Args:
@@ -180,66 +182,68 @@ def load(workdir, *, stage: str | None = None) -> Reader:
   Raises:
     UserError: no run, no such stage, or one that has not run to its end.
   """
-  workdir = pathlib.Path(workdir).absolute()
-  if stage is None and not is_run(workdir) and is_run(workdir.parent):
-    workdir, stage = workdir.parent, workdir.name
-  config = run_config(workdir)
-  recipe = config['recipe']
-  finished = [each for each in recipe if is_finished(workdir / each)]
+  folder = pathlib.Path(workdir).absolute()
+  if stage is None and not is_run(folder) and is_run(folder.parent):
+    folder, stage = folder.parent, folder.name
+  run, methods = described(folder)
+  task, recipe = tasks.make(run), run.recipe
+  finished = [each for each in recipe if is_finished(folder / each)]
   if stage is None:
-    stage = config.get('product')
+    stage = run.get('product')
     # A recipe may have been cut short, or be for no stage in particular.
     if stage not in recipe:
-      stage = preferred(config, finished or recipe)
+      stage = preferred(run, task, methods, finished or recipe)
   check_known('stage', stage, recipe)
-  if stage not in finished:
+  check_finished(folder / stage)
+  saved = read(folder / stage / 'checkpoints', 'params', 'method_state')
+  best = preferred(run, task, methods, recipe)
+  remedy = f'Use ssljax.load(workdir, stage={best!r}).'
+  if not reads(task, methods[best]):
+    remedy = 'This run has none; run a recipe that learns to read.'
+  return Reader(
+    stage, task=task, method=methods[stage], state=saved.state, remedy=remedy
+  )
+
+
+def described(folder: pathlib.Path) -> tuple[ConfigDict, dict[str, Method]]:
+  """What `main` wrote of a run, and the method of each of its stages.
+
+  Raises:
+    UserError: a folder of anything else.
+  """
+  if not is_run(folder):
     raise UserError(
-      f'Found {workdir / stage} unfinished; expected a stage that has run to '
-      'its end. Run the command that made it again, which goes on.'
-    )
-  saved = read(workdir / stage / 'checkpoints', 'params', 'method_state')
-  config = ConfigDict(saved.metadata['config'])
-  characters = saved.metadata.get('characters')  # of text only
-  charset = Charset(characters) if characters else None
-  return Reader(config, stage, charset, saved.state)
-
-
-def is_run(folder: pathlib.Path) -> bool:
-  return (folder / 'config.json').is_file()
-
-
-def is_finished(folder: pathlib.Path) -> bool:
-  return (folder / 'stage.json').is_file()
-
-
-def run_config(workdir: pathlib.Path) -> dict:
-  """What `main` wrote there; UserError for a folder of anything else."""
-  if not is_run(workdir):
-    raise UserError(
-      f'Found no config.json in {workdir}; expected the folder of a run, which '
+      f'Found no config.json in {folder}; expected the folder of a run, which '
       'python -m ssljax.main prints as "Trained run".'
     )
-  path = workdir / 'config.json'
+  path = folder / 'config.json'
   try:
-    config = read_json(path)
+    run = ConfigDict(read_json(path))
+    task = tasks.make(run)
     # Other programs have a config.json too; ours describes its stages.
-    preferred(config, config['recipe'])
-  except (KeyError, TypeError, ValueError):
+    return run, {
+      name: build.method(run[name], run=run, task=task) for name in run.recipe
+    }
+  except (AttributeError, KeyError, TypeError, ValueError):
     raise UserError(
       f'Found no recipe with its stages in {path}; expected the config of a '
       'run of ssljax. Name the folder of one.'
     ) from None
-  return config
 
 
-def reads(config, stage: str) -> bool:
-  """Whether a stage has learned to read."""
-  return config[stage]['method']['name'] == 'recognize'
+def reads(task: Task, method: Method) -> bool:
+  """Whether a method learns to read text."""
+  return task.charset is not None and method.labelled
 
 
-def preferred(config, stages) -> str:
+def preferred(
+  run: ConfigDict,
+  task: Task,
+  methods: Mapping[str, Method],
+  stages: Sequence[str],
+) -> str:
   """Of some stages the last that reads, from parts that were trained before."""
   return max(
     reversed(stages),
-    key=lambda each: (reads(config, each), bool(config[each]['take'])),
+    key=lambda each: (reads(task, methods[each]), bool(run[each]['take'])),
   )

@@ -1,23 +1,27 @@
-"""One stage of a recipe, from its plan to its figures.
+"""One stage of a recipe, from its first step to its figures.
 
-A stage is a folder of the workdir. Its position is the step of its newest
+A stage is a folder of the run. Its position is the step of its newest
 checkpoint; a stage that has written `stage.json` is done.
 """
 
 import functools
-import pathlib
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from ssljax import build, core, feed
+from ssljax import core, evals, feed, workdir
 from ssljax.checkpoint import Checkpoints
+from ssljax.data import pipeline
+from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError
-from ssljax.evaluate import encode_all, evaluate, grid
+from ssljax.evaluate import evaluate, grid
 from ssljax.health import Monitor
-from ssljax.log import Log, read_lines, write_json
-from ssljax.plan import AXIS, Plan, plan, taken
-from ssljax.runs import Place
+from ssljax.log import Log
+from ssljax.records import read_lines, write_json
+from ssljax.stage import Stage, taken
+from ssljax.tasks import Task
+from ssljax.tasks.task import EVALUATION_BATCH
 
 
 class Stopped(Exception):
@@ -25,83 +29,90 @@ class Stopped(Exception):
 
 
 def run_stage(
-  config, name: str, *, workdir: pathlib.Path, dataset, stop
+  stage: Stage, *, task: Task, dataset: Dataset, stop: Callable[[], bool]
 ) -> None:
   """Runs or resumes a stage to its last step, and evaluates it.
 
   Args:
-    config: of the whole run.
-    name: of the stage.
-    workdir: of the run.
+    stage: resolved.
+    task: what the run is about.
     dataset: the run's data.
-    stop: `() -> bool`; once true, the state is saved and `Stopped` raised.
+    stop: once it returns True, the state is saved and `Stopped` raised.
   """
-  directory = workdir / name
-  if (directory / 'stage.json').exists():
+  if workdir.is_finished(stage.folder):
     return
-  stage = plan(config, name, workdir=workdir, dataset=dataset)
+  stage = stage.settled()
   create = jax.jit(
     functools.partial(
       core.create_state, method=stage.method, optimizer=stage.optimizer
     )
   )
-  key = jax.random.key(config.seed + config[name].seed)
-  metadata = {
-    'config': config.to_dict(),
-    'stage': name,
-    'preprocessing': build.preprocessing(config),
-  }
-  if build.reads_text(config):
-    metadata['characters'] = build.charset(config).characters
-  with Checkpoints(directory / 'checkpoints', metadata=metadata) as checkpoints:
+  key = jax.random.key(stage.seed)
+  folder = stage.folder / 'checkpoints'
+  with Checkpoints(folder, metadata=stage.metadata) as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
-      state = create(key, stage.example, **taken(Place(config, workdir, name)))
-      if not stage.steps:  # an evaluation, whose parts others may take
+      state = create(key, stage.example, **taken(stage))
+      if not stage.steps:  # an evaluation, whose parts other stages may take
         checkpoints.save(0, state)
     start = int(state.step)
-    with Log(directory, name=name, total=stage.steps, start=start) as log:
-      monitor = watch(config, stage, directory)
-      show = grid(config, stage, dataset)
-      state = fit(state, stage, config, checkpoints, log, monitor, stop, show)
-  summary = stage.summary
+    with Log(
+      stage.folder, name=stage.name, total=stage.steps, start=start
+    ) as log:
+      monitor = watch(stage)
+      show = grid(stage, dataset)
+      state = fit(state, stage, checkpoints, log, monitor, stop, show)
+  summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
-  summary |= evaluate(config, stage, state, dataset, directory)
-  write_json(directory / 'stage.json', summary)
+  summary |= evaluate(stage, state, task=task, dataset=dataset)
+  write_json(stage.folder / 'stage.json', summary)
 
 
-def watch(config, stage: Plan, directory) -> Monitor:
-  """The stage's alarms, with what the lines of before a restart say."""
-  warmup = config[stage.name].optimizer.warmup_share * stage.steps
-  monitor = Monitor(warmup=round(warmup))
-  for line in read_lines(directory / 'metrics.jsonl'):
+def watch(stage: Stage) -> Monitor:
+  """The stage's alarms, told what the log says of before a restart."""
+  monitor = Monitor(warmup=stage.warmup)
+  for line in read_lines(stage.folder / 'metrics.jsonl'):
     monitor.read(line['step'], line)
   return monitor
 
 
+def encode_all(
+  stage: Stage, params: core.Params, method_state: core.MethodState
+) -> np.ndarray:
+  """Features of all examples of the stage, in order, of plain images."""
+  encode = functools.partial(jax.jit(stage.method.encode), params, method_state)
+  batches = pipeline.evaluation_batches(stage.source, EVALUATION_BATCH)
+  return evals.outputs(encode, batches)
+
+
 def fit(
-  state, stage: Plan, config, checkpoints, log, monitor, stop, show=None
+  state: core.TrainState,
+  stage: Stage,
+  checkpoints: Checkpoints,
+  log: Log,
+  monitor: Monitor,
+  stop: Callable[[], bool],
+  show: Callable[[core.TrainState], np.ndarray] | None = None,
 ) -> core.TrainState:
   """The loop: one compiled, donated call a step or a few, nothing else on it.
 
-  How many is for `feed` to say.
+  How many steps a call takes is for `feed` to say.
   """
   parts = {'method': stage.method, 'optimizer': stage.optimizer}
-  call = feed.compile_call(
-    functools.partial(core.train_step, **parts), stage, config, axis_name=AXIS
-  )
-  features = functools.partial(encode_all, stage.method, stage.source)
+  step = functools.partial(core.train_step, **parts)
+  call = feed.compile_call(step, stage)
+  features = functools.partial(encode_all, stage)
   done, window = int(state.step), []
-  for batch, count in feed.chunks(stage, config, start=done):
+  for batch, count in feed.chunks(stage, start=done):
     if done % stage.epoch == 0:
       state = core.begin_epoch(state, features, **parts)
     state, metrics = call(state, batch)
     window.append(metrics)
     done += count
     ending = stop() or done == stage.steps
-    saving = ending or done % config.checkpoint_every == 0
-    if saving or done % config.log_every == 0:
+    saving = ending or done % stage.checkpoint_every == 0
+    if saving or done % stage.log_every == 0:
       values = averages(window)
       check_finite(stage.name, done, values)
       log.scalars(done, values)
@@ -118,7 +129,7 @@ def fit(
   return state
 
 
-def averages(window) -> dict[str, float]:
+def averages(window: Sequence[Mapping[str, jax.Array]]) -> dict[str, float]:
   """The mean of each metric since the last line of the log."""
   window = jax.device_get(window)
   return {
@@ -127,7 +138,7 @@ def averages(window) -> dict[str, float]:
   }
 
 
-def check_finite(name: str, step: int, values) -> None:
+def check_finite(name: str, step: int, values: Mapping[str, float]) -> None:
   """Stops before a state that can no longer learn is saved."""
   bad = [key for key, value in values.items() if not np.isfinite(value)]
   if bad:

@@ -31,9 +31,9 @@ def fire(name, step):
     os.kill(os.getpid(), getattr(signal, WANTED['signal']))
 
 
-def watched_stage(config, name, **options):
-  RECORD[name] = {'traces': 0, 'compilations': 0, 'donated': []}
-  return run_stage(config, name, **options)
+def watched_stage(stage, **options):
+  RECORD[stage.name] = {'traces': 0, 'compilations': 0, 'donated': []}
+  return run_stage(stage, **options)
 
 
 def watched_step(step, **options):

@@ -17,7 +17,7 @@ from ssljax import build, reader
 from ssljax.checkpoint import Checkpoints
 from ssljax.data.images import fit
 from ssljax.errors import UserError
-from ssljax.log import write_json
+from ssljax.records import write_json
 from ssljax.text import BLANK, shown_frames
 
 CONFIG = tiny_ocr.get_config()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssljax import results
-from ssljax.log import write_json
+from ssljax.records import write_json
 
 LABELS = ('1111', '2222', '3333', '4444')
 LAYOUTS = ('arcs', 'arcs', 'hollow', 'colors')

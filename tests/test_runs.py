@@ -4,7 +4,7 @@ import pytest
 
 from ssljax import runs
 from ssljax.errors import UserError
-from ssljax.log import write_json
+from ssljax.records import write_json
 
 
 def _run(path, **takes):

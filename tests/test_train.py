@@ -12,7 +12,7 @@ from configs import simclr_ocr
 from ssljax import build, plan, train
 from ssljax.data import sources
 from ssljax.errors import UserError
-from ssljax.log import write_json
+from ssljax.records import write_json
 
 CONFIG = tiny_ocr.get_config()
 

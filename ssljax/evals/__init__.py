@@ -2,6 +2,7 @@
 
 from ssljax.evals.knn import knn
 from ssljax.evals.linear import linear_probe
+from ssljax.evals.outputs import outputs
 from ssljax.evals.pictures import embed
 from ssljax.evals.probe import probe_optimizer, with_probe
 from ssljax.evals.reading import figures, read
@@ -36,6 +37,7 @@ __all__ = [
   'figures',
   'knn',
   'linear_probe',
+  'outputs',
   'paired',
   'per_class',
   'per_sample',

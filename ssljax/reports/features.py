@@ -1,50 +1,62 @@
 """The table of a run on images: what each row's features are worth.
 
-A row of `config.rows` is (name, stages), the stages being the same row with
-other seeds. Every row is probed with the same labels, so the difference between
-two rows is paired, draw by draw.
+A row is (name, stages), where the stages are the same row with other seeds.
+Every row is probed with the same labels, so that the difference between two
+rows is paired, draw by draw.
 """
 
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from ssljax import evals, runs
-from ssljax.log import read_json, table
-from ssljax.results import telemetry_table
+from ssljax import evals, workdir
+from ssljax.records import read_json
+from ssljax.reports.tables import shown, table
 
 
-def results(config, workdir: pathlib.Path) -> dict:
+def results(
+  folder: pathlib.Path,
+  *,
+  rows: Sequence[tuple[str, Sequence[str]]],
+  baselines: Sequence[str] = (),
+) -> dict[str, dict]:
   """{'rows': ..., 'differences': ...} of the rows that ran.
+
+  Args:
+    folder: of the run.
+    rows: (name, stages) of each row.
+    baselines: rows that every other row is compared with.
 
   Raises:
     UserError: figures of one name that come from different protocols.
   """
-  rows = {}
-  for name, stages in config.rows:
-    if not all(stage in config.recipe for stage in stages):
-      continue
-    done = [read_json(workdir / stage / 'stage.json') for stage in stages]
+  made = {}
+  for name, stages in rows:
+    folders = [folder / stage for stage in stages]
+    if not all(map(workdir.is_finished, folders)):
+      continue  # a recipe may be cut short
+    done = [read_json(each / 'stage.json') for each in folders]
     found = [each['evaluation'] for each in done if 'evaluation' in each]
     if len(found) < len(stages):
       continue
-    costs = [runs.flops(runs.Place(config, workdir, stage)) for stage in stages]
-    rows[name] = {
-      'flops': float(np.mean(costs)),
+    made[name] = {
+      'flops': float(np.mean([workdir.flops(each) for each in folders])),
       'alarms': [line for each in done for line in each.get('alarms', ())],
       'figures': _over_seeds(found),
     }
   for figure in dict.fromkeys(
-    f for row in rows.values() for f in row['figures']
+    f for row in made.values() for f in row['figures']
   ):
     evals.comparable(
       {
         name: row['figures'][figure]
-        for name, row in rows.items()
+        for name, row in made.items()
         if figure in row['figures']
       }
     )
-  return {'rows': rows, 'differences': _differences(config, rows)}
+  return {'rows': made, 'differences': _differences(baselines, made)}
 
 
 def _over_seeds(found: list[dict]) -> dict:
@@ -62,12 +74,12 @@ def _over_seeds(found: list[dict]) -> dict:
   return figures
 
 
-def _differences(config, rows) -> dict:
+def _differences(baselines: Sequence[str], rows: Mapping[str, dict]) -> dict:
   """Of every other row to each baseline, in the figures that have draws."""
   found = {}
-  for base in config.get('baselines', ()):
+  for base in baselines:
     for name, row in rows.items():
-      if base not in rows or name in config.baselines:
+      if base not in rows or name in baselines:
         continue
       found[f'{name} - {base}'] = {
         figure: evals.paired(value, rows[base]['figures'][figure])
@@ -77,18 +89,11 @@ def _differences(config, rows) -> dict:
   return found
 
 
-def _shown(figure) -> str:
-  text = f'{figure["value"]:.3f} [{figure["low"]:.3f}, {figure["high"]:.3f}]'
-  if len(figure.get('by_seed', ())) > 1:
-    text += f' ± {np.std(figure["by_seed"], ddof=1):.3f}'
-  return text
-
-
-def render(found: dict, pretraining: dict) -> str:
+def render(found: Mapping[str, Any]) -> str:
   """The results as markdown."""
   rows = found['rows']
   if not rows:
-    return 'No classes, and so nothing to test the features by.\n'
+    return 'No classes, and so nothing to test the features by.'
   names = list(
     dict.fromkeys(f for row in rows.values() for f in row['figures'])
   )
@@ -96,7 +101,7 @@ def render(found: dict, pretraining: dict) -> str:
     (
       name,
       *(
-        _shown(row['figures'][figure]) if figure in row['figures'] else None
+        shown(row['figures'][figure]) if figure in row['figures'] else None
         for figure in names
       ),
       f'{row["flops"] / 1e12:.1f}',
@@ -113,7 +118,7 @@ def render(found: dict, pretraining: dict) -> str:
   if found['differences']:
     figures = list(next(iter(found['differences'].values())))
     cells = [
-      (name, *(_shown(each[figure]) for figure in figures))
+      (name, *(shown(each[figure]) for figure in figures))
       for name, each in found['differences'].items()
     ]
     blocks.append('Differences are paired, draw by draw.')
@@ -123,6 +128,4 @@ def render(found: dict, pretraining: dict) -> str:
     for name, row in rows.items()
     for line in row['alarms']
   ]
-  if pretraining:
-    blocks.append(telemetry_table(pretraining))
-  return '\n\n'.join(blocks) + '\n'
+  return '\n\n'.join(blocks)

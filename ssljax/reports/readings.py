@@ -1,25 +1,24 @@
-"""The tables of a run, from the predictions of its stages.
+"""The tables of a run on text, from what its stages have read.
 
-A row of `config.rows` is (label set, name, stages), the stages being the same
-row with other seeds. Every row reads the same test images, so a difference
-between two rows is paired, image by image.
+A row is (label set, name, stages), where the stages are the same row with other
+seeds. Every row reads the same test images, so that the difference between two
+rows is paired, image by image.
 """
 
 import csv
-import json
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssljax import evals, runs
-from ssljax.log import read_json, table
+from ssljax import evals, workdir
+from ssljax.records import read_json
+from ssljax.reports.tables import shown, table
 
 # Below this accuracy on its own training labels a row did not fit, and shows
 # nothing of what its labels are worth.
 FITTED = 0.9
-# Methods that learn from labels; what the others learn, telemetry shows.
-LABELLED = ('recognize', 'supervised')
 FIGURES = ('edit_distance_accuracy', 'exact_match', 'character_error_rate')
 
 
@@ -51,31 +50,22 @@ class Row(NamedTuple):
     )
 
 
-def best_on_validation(workdir: pathlib.Path, stages) -> str:
-  """The stage with the highest validation accuracy; the first of equals."""
-
-  def validation(stage):
-    figures = read_json(workdir / stage / 'stage.json')['validation']
-    return figures['edit_distance_accuracy']
-
-  return max(stages, key=validation)
-
-
-def read_row(config, workdir: pathlib.Path, stages) -> Row:
+def read_row(folders: Sequence[Any]) -> Row:
   """A row from the folders of its stages, or of the best among several."""
-  stages = [
-    stage if isinstance(stage, str) else best_on_validation(workdir, stage)
-    for stage in stages
+  folders = [
+    folder
+    if isinstance(folder, pathlib.Path)
+    else workdir.best_on_validation(folder)
+    for folder in folders
   ]
   samples = []
-  for stage in stages:
-    with (workdir / stage / 'predictions.csv').open(newline='') as file:
+  for folder in folders:
+    with (folder / 'predictions.csv').open(newline='') as file:
       splits, layouts, labels, guesses = zip(
         *list(csv.reader(file))[1:], strict=True
       )
     samples.append(evals.per_sample(guesses, labels))
-  done = [read_json(workdir / stage / 'stage.json') for stage in stages]
-  costs = [runs.flops(runs.Place(config, workdir, stage)) for stage in stages]
+  done = [read_json(folder / 'stage.json') for folder in folders]
   return Row(
     splits=np.array(splits),
     layouts=np.array(layouts),
@@ -83,7 +73,7 @@ def read_row(config, workdir: pathlib.Path, stages) -> Row:
     fit=[each['fit']['edit_distance_accuracy'] for each in done],
     labels=done[0]['labels'],
     learning_rates=[each['learning_rate'] for each in done],
-    flops=float(np.mean(costs)),
+    flops=float(np.mean([workdir.flops(folder) for folder in folders])),
   )
 
 
@@ -142,22 +132,54 @@ def summarize(row: Row, groups) -> dict:
   }
 
 
-def results(config, workdir: pathlib.Path) -> dict:
-  """{label set: {'rows': ..., 'differences': ...}} of all rows."""
+def rows_of(
+  folder: pathlib.Path, described: Sequence[Sequence[Any]]
+) -> dict[str, dict[str, Row]]:
+  """The rows that ran, by label set and name.
+
+  Args:
+    folder: of the run.
+    described: (label set, name, stages) of each row. A stage is a name, or
+      several names of which the best on validation stands in the row.
+  """
   rows: dict[str, dict[str, Row]] = {}
-  for labels, name, stages in config.rows:
-    # Not there: a recipe cut short, to pretrain alone, say, or a person's own
-    # images of which too few have labels to test with.
-    folders = [workdir / stage for stage in np.hstack(stages)]
-    if not all((folder / 'predictions.csv').exists() for folder in folders):
-      continue
-    row = read_row(config, workdir, stages)
-    rows.setdefault(labels, {})[name] = row
+  for labels, name, stages in described:
+    # A recipe may be cut short (to pretrain alone, say), and too few of the
+    # user's own images may have labels to test with.
+    folders = [folder / stage for stage in np.hstack(stages)]
+    if all((each / 'predictions.csv').exists() for each in folders):
+      chosen = [
+        folder / stage
+        if isinstance(stage, str)
+        else [folder / each for each in stage]
+        for stage in stages
+      ]
+      rows.setdefault(labels, {})[name] = read_row(chosen)
+  return rows
+
+
+def results(
+  folder: pathlib.Path,
+  *,
+  rows: Sequence[Sequence[Any]],
+  differences: Sequence[tuple[str, str]] = (),
+  labelled_layouts: Mapping[str, Sequence[str]] | None = None,
+  published: Mapping[str, float] | None = None,
+) -> dict[str, dict]:
+  """{label set: {'rows': ..., 'published': ..., 'differences': ...}}.
+
+  Args:
+    folder: of the run.
+    rows: as for `rows_of`.
+    differences: pairs of rows to compare, image by image.
+    labelled_layouts: the layouts that have labels, by label set, where only
+      some have.
+    published: figures of a paper, by row.
+  """
   found = {}
-  for labels, group in rows.items():
-    groups = groups_of(
-      next(iter(group.values())), config.labelled_layouts.get(labels, ())
-    )
+  for labels, group in rows_of(folder, rows).items():
+    first = next(iter(group.values()))
+    groups = groups_of(first, (labelled_layouts or {}).get(labels, ()))
     accuracy = {
       name: row.values('edit_distance_accuracy')[0]
       for name, row in group.items()
@@ -165,9 +187,9 @@ def results(config, workdir: pathlib.Path) -> dict:
     found[labels] = {
       'rows': {name: summarize(row, groups) for name, row in group.items()},
       'published': {
-        name: config.published[name]
-        for name in group
-        if name in config.published
+        name: figure
+        for name, figure in (published or {}).items()
+        if name in group
       },
       'differences': {
         f'{a} - {b}': {
@@ -176,63 +198,11 @@ def results(config, workdir: pathlib.Path) -> dict:
           )
           for name, part in groups.items()
         }
-        for a, b in config.differences
+        for a, b in differences
         if a in group and b in group
       },
     }
   return found
-
-
-def telemetry(config, workdir: pathlib.Path) -> dict[str, dict]:
-  """The last line of the log of each stage that learns without labels.
-
-  Without its seconds: a resumed run's results equal an undisturbed one's. With
-  'task', what a pretext task achieves on held-out images.
-  """
-  found = {}
-  for stage in config.recipe:
-    lines = (workdir / stage / 'metrics.jsonl').read_text().splitlines()
-    if config[stage].method.name in LABELLED or not lines:
-      continue
-    found[stage] = json.loads(lines[-1])
-    del found[stage]['seconds']
-    achieved = read_json(workdir / stage / 'stage.json').get('task')
-    if achieved:
-      found[stage]['task'] = achieved
-  return found
-
-
-def telemetry_table(found) -> str:
-  """The ends of the logs and, where there are tasks, what they achieve."""
-  names = dict.fromkeys(name for line in found.values() for name in line)
-  shown = [name for name in names if name not in ('update_norm', 'task')]
-  cells = [
-    (stage, *(line.get(name) for name in shown))
-    for stage, line in found.items()
-  ]
-  made = table(
-    cells, ('pretraining', *(name.replace('_', ' ') for name in shown))
-  )
-  tasks = [
-    (
-      stage,
-      name.replace('_', ' '),
-      '{value:.3f} [{low:.3f}, {high:.3f}]'.format(**figure),
-      figure['count'],
-    )
-    for stage, line in found.items()
-    for name, figure in line.get('task', {}).items()
-  ]
-  if tasks:
-    made += '\n\n' + table(tasks, ('task', 'figure', 'held out', 'images'))
-  return made
-
-
-def _shown(figure) -> str:
-  text = f'{figure["value"]:.3f} [{figure["low"]:.3f}, {figure["high"]:.3f}]'
-  if len(figure['by_seed']) > 1:
-    text += f' ± {np.std(figure["by_seed"], ddof=1):.3f}'
-  return text
 
 
 def _fit(row) -> str:
@@ -245,7 +215,7 @@ def _figures_table(part) -> str:
   cells = [
     (
       name,
-      *(_shown(row['figures']['test'][figure]) for figure in FIGURES),
+      *(shown(row['figures']['test'][figure]) for figure in FIGURES),
       _fit(row),
       f'{row["flops"] / 1e12:.1f}',
     )
@@ -263,16 +233,16 @@ def _layouts_table(part) -> str:
   """Edit-distance accuracy by layout, and the paired differences."""
   groups = list(next(iter(part['rows'].values()))['figures'])
   cells = [
-    (name, *(_shown(row['figures'][g][FIGURES[0]]) for g in groups))
+    (name, *(shown(row['figures'][g][FIGURES[0]]) for g in groups))
     for name, row in part['rows'].items()
   ] + [
-    (f'*{name}*', *(_shown(each[g]) for g in groups))
+    (f'*{name}*', *(shown(each[g]) for g in groups))
     for name, each in part['differences'].items()
   ]
   return table(cells, ('edit distance accuracy', *groups))
 
 
-def render(found: dict, pretraining: dict | None = None) -> str:
+def render(found: Mapping[str, Any]) -> str:
   """The results as markdown: for each label set, figures and layouts.
 
   Values are means over seeds, brackets the 95 % bootstrap interval over test
@@ -291,6 +261,4 @@ def render(found: dict, pretraining: dict | None = None) -> str:
       'Differences are paired, image by image.',
       _layouts_table(part),
     ]
-  if pretraining:
-    blocks.append(telemetry_table(pretraining))
-  return '\n\n'.join(blocks) + '\n'
+  return '\n\n'.join(blocks)

@@ -1,0 +1,62 @@
+"""GitHub-markdown tables, and how a figure stands in one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def shown(figure: Mapping[str, Any]) -> str:
+  """'value [low, high]', and the deviation over seeds where there are some."""
+  text = f'{figure["value"]:.3f} [{figure["low"]:.3f}, {figure["high"]:.3f}]'
+  if len(figure.get('by_seed', ())) > 1:
+    text += f' ± {np.std(figure["by_seed"], ddof=1):.3f}'
+  return text
+
+
+def table(rows: Iterable[Iterable[Any]], headers: Sequence[str]) -> str:
+  """A GitHub-markdown table that also reads well as plain text.
+
+  Args:
+    rows: sequences of cells. A float gets three decimals, None a dash; columns
+      that hold only numbers, None apart, are aligned right.
+    headers: the names of the columns.
+  """
+  rows = [list(row) for row in rows]
+  for row in rows:
+    if len(row) != len(headers):
+      raise ValueError(
+        f'a row of {len(row)} cells under {len(headers)} headers: {row}'
+      )
+  columns = list(zip(*rows, strict=True)) or [()] * len(headers)
+  right = [_numeric(column) for column in columns]
+  text = [[_cell(cell) for cell in row] for row in [headers, *rows]]
+  widths = [max(3, *map(len, column)) for column in zip(*text, strict=True)]
+
+  def line(cells):
+    padded = [
+      cell.rjust(width) if is_right else cell.ljust(width)
+      for cell, width, is_right in zip(cells, widths, right, strict=True)
+    ]
+    return f'| {" | ".join(padded)} |'
+
+  rule = [
+    '-' * (width - 1) + (':' if is_right else '-')
+    for width, is_right in zip(widths, right, strict=True)
+  ]
+  return '\n'.join([line(text[0]), line(rule), *map(line, text[1:])])
+
+
+def _numeric(column):
+  numbers = [cell for cell in column if cell is not None]
+  return bool(numbers) and all(
+    isinstance(cell, (int, float, np.number)) for cell in numbers
+  )
+
+
+def _cell(cell):
+  if cell is None:
+    return '-'
+  if isinstance(cell, (float, np.floating)):
+    return f'{cell:.3f}'
+  return str(cell).replace('|', r'\|')  # or it would end the column

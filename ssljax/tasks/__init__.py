@@ -1,0 +1,25 @@
+"""What a run on text and a run on images do differently, as one value each."""
+
+from ssljax.tasks.images import images
+from ssljax.tasks.task import Task
+from ssljax.tasks.text import text
+
+__all__ = ['Task', 'images', 'make', 'text']
+
+
+def make(config) -> Task:
+  """The task of a run: this is the one place that chooses it.
+
+  Args:
+    config: of the run, its `data` resolved. Data with a charset is text.
+  """
+  tables = {
+    key: config[key]
+    for key in ('rows', 'differences', 'labelled_layouts', 'published')
+    if key in config
+  }
+  if 'charset' in config.data:
+    return text(**config.data, head_width=config.head_width, tables=tables)
+  tables = {key: config.get(key, ()) for key in ('rows', 'baselines')}
+  evaluation = config.get('evaluation') or None
+  return images(**config.data, evaluation=evaluation, tables=tables)

@@ -1,0 +1,126 @@
+"""Runs on images: labels are classes, and features are probed."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssljax import evals
+from ssljax.augment.policies import policy_views
+from ssljax.data import pipeline
+from ssljax.data.classes import middle_square
+from ssljax.errors import UserError
+from ssljax.models.heads import Classifier
+from ssljax.records import write_json
+from ssljax.reports import features
+from ssljax.tasks.task import EVALUATION_BATCH, Task, preprocessing
+
+ARRAYS = ('image', 'index', 'label', 'width', 'clean')
+
+
+def images(
+  *,
+  size: int,
+  classes,
+  evaluation: Mapping[str, Any] | None,
+  tables: Mapping[str, Any],
+  directory: str = '',
+  **others: Any,
+) -> Task:
+  """The task of learning features of images.
+
+  Args:
+    size: pixels of each side.
+    classes: names of the classes; none where the images have none.
+    evaluation: options of `evals.evaluate`, and the kinds of `pictures`; None
+      evaluates nothing.
+    tables: options of `features.results`.
+    directory: of the user's own images, for messages.
+    **others: options of the data that only its loader reads.
+  """
+  del others
+  classes = tuple(classes)
+
+  def check(name, source, encoder):
+    del source, encoder
+    if not classes:
+      raise UserError(
+        f'Found no classes in {directory}; expected some, as stage {name!r} '
+        'learns from them. Put the images of each class into a folder of its '
+        'name, or pretrain alone: --config.recipe="(\'pretrain\',)".'
+      )
+
+  def views(options, encoder):
+    del encoder
+    options = dict(options)
+    return policy_views(options.pop('policy'), size=size, **options)
+
+  def report(folder):
+    found = features.results(folder, **tables)
+    return found, features.render(found)
+
+  return Task(
+    head=Classifier(max(1, len(classes))),
+    views=views,
+    frames=lambda encoder, width=None: None,
+    arrays=lambda batch: {key: batch[key] for key in ARRAYS if key in batch},
+    check=check,
+    evaluate=functools.partial(evaluate, classes=classes, options=evaluation),
+    report=report,
+    fit=lambda picture: (middle_square(picture, size), np.int32(size)),
+    metadata={'preprocessing': preprocessing(size, size)},
+    classes=classes,
+  )
+
+
+def evaluate(
+  stage, state, dataset, *, classes, options: Mapping[str, Any] | None
+) -> dict:
+  """What frozen features are worth to a kNN and to linear probes.
+
+  Pictures of the features go to the stage's folder, and all figures to its
+  `evaluation.json`. Images without a test split have nothing to be tested by.
+  """
+  if options is None or {'train', 'test'} - set(dataset.splits):
+    return {}
+  options = dict(options)
+  pictures = options.pop('pictures')
+  variables = state.params, state.method_state
+  encode = functools.partial(jax.jit(stage.method.encode), *variables)
+  parts = {}
+  for split in ('train', 'test'):
+    source = dataset.open(split)
+    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    found = evals.outputs(encode, batches)
+    parts[split] = evals.Features(found, source.labels)
+  figures = evals.evaluate(
+    parts['train'], parts['test'], classes=len(classes), **options
+  )
+  if stage.predicts and stage.steps:
+    figures['classifier'] = classify(stage, variables, dataset.open('test'))
+  for kind in pictures:
+    evals.embed(
+      parts['test'].features,
+      parts['test'].labels,
+      classes,
+      stage.folder / f'{kind}.png',
+      method=kind,
+    )
+  write_json(stage.folder / 'evaluation.json', figures)
+  return {'evaluation': figures}
+
+
+def classify(stage, variables, source) -> dict:
+  """The accuracy of a trained classifier on the test images."""
+  predict = functools.partial(jax.jit(stage.method.predict), *variables)
+  batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
+  hits = evals.outputs(predict, batches).argmax(axis=1) == source.labels
+  protocol = {
+    'evaluation': 'classifier',
+    'labels': len(stage.source),
+    'test': len(hits),
+    'checkpoint': 'last',
+  }
+  return evals.proportion(hits, protocol)

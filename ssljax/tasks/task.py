@@ -1,0 +1,59 @@
+"""The value in which runs on text and runs on images differ."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+from PIL import Image
+
+from ssljax.text import Charset
+
+EVALUATION_BATCH = 500  # images that are encoded or read at once
+
+
+class Task(NamedTuple):
+  """What is done with images, and by what it is judged.
+
+  Attributes:
+    head: the module that reads or classifies.
+    views: `(options, encoder) -> views` as a method takes them.
+    frames: `(encoder, width) -> frames` of an image of so many pixels, by
+      default of a whole one; None where features have no time.
+    arrays: `batch -> arrays`, from what a source gathers to what a step reads:
+      'image', 'index', 'label' and, where an example has them, 'width' and
+      'clean'.
+    check: `(stage's name, source, encoder)`: raises UserError for labels that a
+      stage cannot learn from.
+    evaluate: `(stage, state, dataset) -> figures` of a stage that has run to
+      its end, for its `stage.json`.
+    report: `run's folder -> (results, markdown)`.
+    fit: `picture -> (uint8 (height, width, 3), pixels shown of the width)`.
+    metadata: what a checkpoint must know to be read again, JSON-able.
+    charset: the characters of text; None on images.
+    classes: names of the images' classes; none on text.
+  """
+
+  head: nn.Module
+  views: Callable[[Mapping[str, Any], nn.Module], Callable]
+  frames: Callable[..., int | None]
+  arrays: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+  check: Callable[[str, Any, nn.Module], None]
+  evaluate: Callable[..., dict[str, Any]]
+  report: Callable[[pathlib.Path], tuple[dict[str, Any], str]]
+  fit: Callable[[Image.Image], tuple[np.ndarray, np.ndarray]]
+  metadata: dict[str, Any]
+  charset: Charset | None = None
+  classes: tuple[str, ...] = ()
+
+
+def preprocessing(height: int, width: int) -> dict[str, Any]:
+  """What an image has to be before `encode` or `predict`; see `plain`."""
+  return {
+    'height': height,
+    'width': width,
+    'mode': 'RGB',
+    'dtype': 'uint8',
+    'values': 'x / 127.5 - 1, applied by encode and predict',
+  }

@@ -1,0 +1,157 @@
+"""Runs on text: labels are strings, a head reads, and CTC decodes."""
+
+import csv
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssljax import evals
+from ssljax import text as text_lib
+from ssljax.augment.text import text_views
+from ssljax.data import images as images_lib
+from ssljax.data import pipeline
+from ssljax.errors import UserError, check_known
+from ssljax.models.sequence import CtcHead
+from ssljax.reports import readings
+from ssljax.tasks.task import EVALUATION_BATCH, Task, preprocessing
+
+FURTHER = ('width', 'clean')  # what some examples have beside the others
+
+
+def text(
+  *,
+  charset: str,
+  height: int,
+  width: int,
+  max_length: int,
+  head_width: int,
+  tables: Mapping[str, Any],
+  directory: str = '',
+  **others: Any,
+) -> Task:
+  """The task of reading lines of text.
+
+  Args:
+    charset: a charset's name, or the characters themselves on the user's own
+      images.
+    height: pixels of every image.
+    width: pixels of every image, its padding on the right included.
+    max_length: characters of the longest label.
+    head_width: features of the head's hidden layer.
+    tables: options of `readings.results`; empty where no results are asked for.
+    directory: of the user's own images; '' for rendered ones.
+    **others: options of the data that only its loader reads.
+  """
+  del others
+  if not directory:
+    check_known('charset', charset, text_lib.CHARSETS)
+  known = text_lib.CHARSETS.get(charset) or text_lib.Charset(charset)
+
+  def frames(encoder, shown=None):
+    return -(-(shown or width) // encoder.stride)
+
+  def report(folder):
+    found = readings.results(folder, **tables)
+    return found, readings.render(found)
+
+  return Task(
+    head=CtcHead(known.classes, head_width),
+    views=lambda options, encoder: text_views(stride=encoder.stride, **options),
+    frames=frames,
+    arrays=functools.partial(arrays, charset=known, length=max_length),
+    check=functools.partial(
+      check, charset=known, length=max_length, frames=frames
+    ),
+    evaluate=functools.partial(evaluate, charset=known),
+    report=report,
+    fit=lambda picture: images_lib.fit(picture, height, width),
+    metadata={
+      'preprocessing': preprocessing(height, width),
+      'characters': known.characters,
+    },
+    charset=known,
+  )
+
+
+def arrays(
+  batch: Mapping[str, np.ndarray], *, charset: text_lib.Charset, length: int
+) -> dict[str, np.ndarray]:
+  """What the step reads: image, index, label and, if padded, its width.
+
+  Labels are int32 `(batch, length)`, padded with 0. An image without a label
+  has nothing but the padding.
+  """
+  labels = np.zeros((len(batch['text']), length), np.int32)
+  for row, label in zip(labels, batch['text'], strict=True):
+    if label:
+      row[:] = charset.encode(str(label), length)
+  found = {'image': batch['image'], 'index': batch['index'], 'label': labels}
+  return found | {key: batch[key] for key in FURTHER if key in batch}
+
+
+def check(
+  name: str,
+  source,
+  encoder,
+  *,
+  charset: text_lib.Charset,
+  length: int,
+  frames: Callable[..., int],
+) -> None:
+  """Refuses labels that the model could never read, before any training."""
+  del name
+  for position in range(len(source)):
+    label = source.text_of(position)
+    charset.encode(label, length)
+    shown = source.width_of(position)
+    needed, available = text_lib.frames_needed(label), frames(encoder, shown)
+    if needed > available:
+      raise UserError(
+        f'Found label {label!r} of {source.name_of(position)}, which needs '
+        f'{needed} frames, a blank between repeats included; an image shown '
+        f'{shown} pixels wide gives {available}. Raise --config.data.height '
+        'and --config.data.width, use a smaller stride, or leave the image out.'
+      )
+
+
+def evaluate(stage, state, dataset, *, charset: text_lib.Charset) -> dict:
+  """Figures on the stage's own labels, on `validation` and on the test splits.
+
+  The readings of the test splits go to `predictions.csv` in the stage's folder.
+  A stage that does not learn to read has no figures.
+  """
+  if not stage.predicts:
+    return {}
+  variables = state.params, state.method_state
+  predict = functools.partial(jax.jit(stage.method.predict), *variables)
+
+  def read(source):
+    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    return evals.read(predict, batches, charset)
+
+  found = {'fit': evals.figures(*read(stage.source)[:2])}
+  if 'validation' in dataset.splits:
+    validation = dataset.open('validation')
+    found['validation'] = evals.figures(*read(validation)[:2])
+  rows = []
+  for split in dataset.splits:
+    if not split.startswith('test'):
+      continue
+    test = dataset.open(split)
+    predictions, labels, layouts = read(test)
+    found[split] = evals.figures(predictions, labels)
+    names = [test.layouts[layout] for layout in layouts]
+    rows += zip([split] * len(labels), names, labels, predictions, strict=True)
+  if rows:
+    write_readings(stage.folder / 'predictions.csv', rows)
+  return found
+
+
+def write_readings(path: pathlib.Path, rows) -> None:
+  with path.open('w', newline='') as file:
+    header = ('split', 'layout', 'label', 'prediction')
+    csv.writer(file).writerows([header, *rows])
