@@ -6,11 +6,13 @@ import pathlib
 import subprocess
 import sys
 
+import described
 import ml_collections
 import pytest
 
 from configs import common
-from ssljax import build, main
+from ssljax import stage as stage_lib
+from ssljax import tasks
 from ssljax.data import layouts
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -85,7 +87,7 @@ def test_stages_name_earlier_stages(name, scale):
   config = _config(name, scale)
   assert config.scale == scale
   json.dumps(config.to_dict(), allow_nan=False)  # goes to config.json
-  main.check_recipe(config)
+  stage_lib.check_recipe(config, pathlib.Path(), tasks.make(config))
   # Nothing is described that does not run.
   described = {key for key in config if hasattr(config[key], 'method')}
   assert described == set(config.recipe)
@@ -114,7 +116,7 @@ def test_rows_name_stages_that_read(name, scale):
   readers = {
     stage
     for stage in config.recipe
-    if build.method(config, config[stage]).predict is not None
+    if described.method(config, stage).predict is not None
   }
   seeds = set()
   for _, _, stages in config.rows:

@@ -2,7 +2,6 @@
 
 import types
 
-import ml_collections
 import numpy as np
 import pytest
 
@@ -19,41 +18,35 @@ class _Numbers:
     return {'number': 10 * np.asarray(positions)}
 
 
-def _config(**options):
-  return ml_collections.ConfigDict(
-    {
-      'steps_per_call': 1,
-      'resident': False,
-      'log_every': 4,
-      'checkpoint_every': 6,
-      'mapping': 'jit',
-    }
-    | options
-  )
+def _stage(**options):
+  defaults = {
+    'source': _Numbers(),
+    'arrays': lambda batch: {'number': batch['number'] + 1},
+    'batch_size': 2,
+    'seed': 3,
+    'steps': 20,
+    'epoch': 13,
+    'steps_per_call': 1,
+    'resident': False,
+    'log_every': 4,
+    'checkpoint_every': 6,
+    'mapping': 'jit',
+    'axis_name': None,
+  }
+  return types.SimpleNamespace(**(defaults | options))
 
 
-def _stage(steps=20):
-  return types.SimpleNamespace(
-    source=_Numbers(),
-    transform=lambda batch: {'number': batch['number'] + 1},
-    batch_size=2,
-    seed=3,
-    steps=steps,
-    epoch=13,
-  )
-
-
-def _all(config, start=0, key='number', **stage):
+def _all(stage, start=0, key='number'):
   """Every batch from `start` on, one row a step, and where the calls end."""
   found, ends, done = [], [], start
-  for batch, count in feed.chunks(_stage(**stage), config, start=start):
+  for batch, count in feed.chunks(stage, start=start):
     found.append(batch[key].reshape(count, 2))
     done += count
     ends.append(done)
   return np.concatenate(found), ends
 
 
-ONE, ENDS = _all(_config())
+ONE, ENDS = _all(_stage())
 
 
 def test_one_step_a_call():
@@ -63,7 +56,7 @@ def test_one_step_a_call():
 
 @pytest.mark.parametrize('size', [2, 4, 7])
 def test_several_steps_a_call_are_the_same_batches(size):
-  found, ends = _all(_config(steps_per_call=size))
+  found, ends = _all(_stage(steps_per_call=size))
   np.testing.assert_array_equal(found, ONE)
   if size < 7:
     assert len(ends) < 20
@@ -73,40 +66,39 @@ def test_several_steps_a_call_are_the_same_batches(size):
 
 
 def test_calls_have_two_shapes_at_most():
-  counts = np.diff([0, *_all(_config(steps_per_call=4))[1]])
+  counts = np.diff([0, *_all(_stage(steps_per_call=4))[1]])
   assert set(counts) == {1, 4}
 
 
 def test_a_restart_goes_on_with_the_same_batches():
-  found, _ = _all(_config(steps_per_call=4), start=7)
+  found, _ = _all(_stage(steps_per_call=4), start=7)
   np.testing.assert_array_equal(found, ONE[7:])
 
 
 def test_positions_stand_for_the_same_examples():
-  found, _ = _all(_config(resident=True), key='position')
+  found, _ = _all(_stage(resident=True), key='position')
   np.testing.assert_array_equal(10 * found + 1, ONE)
 
 
 def test_the_default_is_one_step_on_cpu():
-  assert feed.steps_per_call(_config(steps_per_call=0)) == 1
-  assert feed.steps_per_call(_config(steps_per_call=5)) == 5
+  assert feed.steps_per_call(_stage(steps_per_call=0)) == 1
+  assert feed.steps_per_call(_stage(steps_per_call=5)) == 5
 
 
 @pytest.mark.parametrize('size', [1, 4])
 @pytest.mark.parametrize('resident', [False, True])
 def test_a_run_is_the_same_however_it_is_fed(size, resident):
-  config = _config(steps_per_call=size, resident=resident)
-  stage = _stage()
+  stage = _stage(steps_per_call=size, resident=resident)
 
   def step(state, batch, *, axis_name):
     del axis_name
     value = batch['number'].sum()
     return {'last': state['last'] * 3 % 1000 + value}, {'value': value}
 
-  call = feed.compile_call(step, stage, config, axis_name='devices')
+  call = feed.compile_call(step, stage)
   state = {'last': np.int32(0)}
   values = []
-  for batch, _ in feed.chunks(stage, config, start=0):
+  for batch, _ in feed.chunks(stage, start=0):
     state, metrics = call(state, batch)
     values.append(np.asarray(metrics['value']).reshape(-1))
   np.testing.assert_array_equal(np.concatenate(values), ONE.sum(axis=1))

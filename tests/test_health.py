@@ -8,7 +8,6 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
@@ -127,10 +126,7 @@ def test_a_loss_has_no_chance_level_unless_it_says_so():
 
 def test_a_resumed_run_says_nothing_twice(tmp_path):
   """A stage's own monitor, from the lines that it had logged before."""
-  config = ml_collections.ConfigDict(
-    {'pretrain': {'optimizer': {'warmup_share': 0.1}}}
-  )
-  stage = types.SimpleNamespace(name='pretrain', steps=1000)
+  stage = types.SimpleNamespace(warmup=100, folder=tmp_path)
   lines = [
     {'step': step, 'seconds': 1.0, 'std': 0.01, 'effective_rank': None}
     for step in range(20, 1001, 20)
@@ -140,7 +136,7 @@ def test_a_resumed_run_says_nothing_twice(tmp_path):
     """A monitor that goes on after a kill, and what it says from there."""
     with (tmp_path / 'metrics.jsonl').open('w') as file:
       file.writelines(json.dumps(line) + '\n' for line in lines[:after])
-    monitor = train.watch(config, stage, tmp_path)
+    monitor = train.watch(stage)
     said = [
       message
       for line in lines[after:]

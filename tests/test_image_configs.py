@@ -4,12 +4,14 @@ import importlib
 import json
 import pathlib
 
+import described
 import jax
 import jax.numpy as jnp
 import pytest
 
 from configs import pretext_images
-from ssljax import build, main, results
+from ssljax import stage as stage_lib
+from ssljax import tasks
 from ssljax.augment.policies import POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -57,7 +59,7 @@ def test_the_docstring_says_how_to_run_it(name):
 def test_every_stage_can_be_made(name, arg):
   config = _config(name, arg)
   json.dumps(config.to_dict(), allow_nan=False)  # goes to config.json
-  main.check_recipe(config)
+  stage_lib.check_recipe(config, pathlib.Path(), tasks.make(config))
   described = {key for key in config if hasattr(config[key], 'method')}
   assert described == set(config.recipe)
   names = [row for row, _ in config.rows]
@@ -69,7 +71,7 @@ def test_every_stage_can_be_made(name, arg):
     options = config[stage]
     assert options.views.get('policy', 'cifar') in POLICIES
     assert set(options.take.values()) <= set(config.recipe[:place])
-    build.optimizer(config, options, steps=100)
+    described.optimizer(config, options, steps=100)
     small = options.views.get('small_size', 0)
     assert 0 <= small < config.data.size
 
@@ -77,7 +79,7 @@ def test_every_stage_can_be_made(name, arg):
 @pytest.mark.parametrize('name', PRETRAINED)
 def test_imagenet_is_the_papers_network(name):
   config = _config(name, 'dataset=imagenet2012')
-  main.check_recipe(config)
+  stage_lib.check_recipe(config, pathlib.Path(), tasks.make(config))
   assert tuple(config.encoder.blocks) == (3, 4, 6, 3)
   assert config.encoder.bottleneck and config.encoder.dtype == 'bfloat16'
   assert config.data.size == 224
@@ -91,7 +93,7 @@ def test_all_methods_are_compared_and_alike():
   trained = [
     config[stage]
     for stage in config.recipe
-    if config[stage].method.name not in results.LABELLED
+    if not described.method(config, stage).labelled
   ]
   assert {stage.data.split for stage in trained} == {'train'}
   # Pretext tasks look at an image several times, or have a critic to feed.
@@ -148,7 +150,7 @@ def test_a_task_has_its_players(task):
   config = _config('pretext_images', f'task={task}')
   stage = config.pretrain
   assert stage.method.name == task
-  method = build.method(config, stage, steps=1)
+  method = described.method(config, stage, steps=1)
   size = config.data.size
   batch = {
     'image': jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8),

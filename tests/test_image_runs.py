@@ -5,6 +5,7 @@ import json
 import pathlib
 import sys
 
+import described
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +15,11 @@ from PIL import Image
 
 import ssljax
 from configs import simclr_images
-from ssljax import build, health, image_results, main, optim, train
+from ssljax import build, health, main, optim, train
 from ssljax.augment.policies import POLICIES
 from ssljax.checkpoint import read
 from ssljax.errors import UserError
+from ssljax.reports import features as features_report
 
 # What prepares a set as tensorflow-datasets would is beside the test of it.
 sys.path.append(str(pathlib.Path(__file__).parent / 'data'))
@@ -181,10 +183,10 @@ def test_other_protocols_are_no_part_of_a_table(
     (tmp_path / stage / 'stage.json').write_text(json.dumps(done))
   words = f"{key} {other} of 'random encoder' and .* of 'SimCLR'"
   with pytest.raises(UserError, match=words):
-    image_results.results(config, tmp_path)
+    features_report.results(tmp_path, rows=config.rows)
   # The one row apart, the others may stand together.
-  config.recipe = tuple(name for name in config.recipe if name != 'random')
-  found = image_results.results(config, tmp_path)
+  rows = [row for row in config.rows if row[0] != 'random encoder']
+  found = features_report.results(tmp_path, rows=rows)
   assert set(found['rows']) == set(ROWS) - {'random encoder'}
 
 
@@ -217,10 +219,10 @@ def test_an_encoder_goes_over_to_other_data(workdir, tmp_path, monkeypatch):
   config.encoder = _config('dataset=digits').encoder
   tested, evaluate = [], train.evaluate
 
-  def watched(config, stage, state, *rest):
+  def watched(stage, state, **options):
     batch_stats = state.method_state['batch_stats']
     tested.append((state.params['encoder'], batch_stats['encoder']))
-    return evaluate(config, stage, state, *rest)
+    return evaluate(stage, state, **options)
 
   monkeypatch.setattr(train, 'evaluate', watched)
   _run(config, tmp_path / 'run', tmp_path)
@@ -270,7 +272,7 @@ def test_cifar_is_trained_as_lightly_does(name, rate):
   assert (options.name, options.momentum) == ('sgd', 0.9)
   assert (options.decay, options.warmup_share) == ('cosine', 0.0)
   assert options.get('clip') is None
-  optimizer = build.optimizer(config, stage, steps=100)
+  optimizer = described.optimizer(config, stage, steps=100)
   parts = ('encoder', 'projector', 'predictor')
   params = {
     part: {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)} for part in parts
@@ -342,7 +344,8 @@ def test_a_folder_without_classes_is_pretrained_on(tmp_path):
   config.recipe = ('pretrain',)
   config.pretrain.update(batch_size=8, steps=2)
   page = _run(config, tmp_path / 'run')
-  assert page == 'No classes, and so nothing to test the features by.\n'
+  assert page.startswith('No classes, and so nothing to test the features by')
+  assert '| pretrain ' in page  # how pretraining ended
   found = _json(tmp_path / 'run' / 'results.json')
   assert found['rows'] == found['differences'] == {}
   assert np.isfinite(found['pretraining']['pretrain']['loss'])

@@ -19,7 +19,9 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from ssljax import log
-from ssljax.log import Log, read_json, table, write_json
+from ssljax.log import Log
+from ssljax.records import read_json, write_json
+from ssljax.reports.tables import table
 
 
 def metrics(directory):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tiny_ocr
 
-from ssljax import main, train
+from ssljax import flags, main, train
 from ssljax.checkpoint import read
+from ssljax.workdir import claim
 
 pytestmark = pytest.mark.slow  # starts processes
 ROOT = pathlib.Path(__file__).parent.parent
@@ -26,7 +27,7 @@ STAGES = tuple(tiny_ocr.STEPS)
 FORKS = """
 import json, os, runpy, sys, tempfile
 sys.path.insert(0, os.getcwd())
-from ssljax import results, train
+from ssljax import tasks, train
 found = []
 for flags in json.load(sys.stdin):
   with tempfile.TemporaryFile('w+') as file:
@@ -431,7 +432,7 @@ def test_help_explains_itself(mistakes):
 def test_a_torn_first_write_does_not_bar_the_folder(tmp_path):
   """Killed while config.json was being written: only its temporary is there."""
   (tmp_path / 'config.json.123.tmp').write_text('{"scale')
-  main.claim(tmp_path, tiny_ocr.get_config())
+  claim(tmp_path, tiny_ocr.get_config().to_dict())
   assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
 
 
@@ -451,6 +452,6 @@ def test_a_bug_keeps_its_traceback(tmp_path):
 
 
 def test_the_config_argument_in_every_spelling():
-  assert main.config_argument(['main']) is None
-  assert main.config_argument(['main', '--config=a.py:b']) == 'a.py:b'
-  assert main.config_argument(['main', '--config', 'a.py']) == 'a.py'
+  assert flags.config_argument(['main']) is None
+  assert flags.config_argument(['main', '--config=a.py:b']) == 'a.py:b'
+  assert flags.config_argument(['main', '--config', 'a.py']) == 'a.py'

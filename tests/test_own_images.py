@@ -4,7 +4,9 @@ import csv
 import functools
 import itertools
 import json
+import types
 
+import described
 import jax
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from PIL import Image, ImageDraw
 
 import ssljax
 from configs import common
-from ssljax import build, core, main, plan, results, runs
+from ssljax import build, core, main, tasks, workdir
+from ssljax.augment.text import text_views
 from ssljax.checkpoint import read
 from ssljax.errors import UserError
+from ssljax.stage import check_recipe, taken
 
 pytestmark = pytest.mark.slow  # trains four stages
 LABELLED, ALL = 24, 40
@@ -66,17 +70,17 @@ def own(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def workdir(own, tmp_path_factory):
+def finished(own, tmp_path_factory):
   path = tmp_path_factory.mktemp('runs') / 'one'
   _run(_config(own), path)
   return path
 
 
-def test_a_folder_is_pretrained_on_adapted_to_and_read(own, workdir):
-  config = json.loads((workdir / 'config.json').read_text())
+def test_a_folder_is_pretrained_on_adapted_to_and_read(own, finished):
+  config = json.loads((finished / 'config.json').read_text())
   assert config['data']['charset'] == '47abc'
   assert config['data']['max_length'] == 4
-  with (workdir / 'finetune' / 'predictions.csv').open(newline='') as file:
+  with (finished / 'finetune' / 'predictions.csv').open(newline='') as file:
     header, *rows = csv.reader(file)
   assert header == ['split', 'layout', 'label', 'prediction']
   with (own / 'labels.csv').open(newline='') as file:
@@ -84,51 +88,51 @@ def test_a_folder_is_pretrained_on_adapted_to_and_read(own, workdir):
   tested = [row[2] for row in rows]
   assert 1 <= len(tested) < LABELLED
   assert set(tested) <= set(labels.values())
-  done = json.loads((workdir / 'finetune' / 'stage.json').read_text())
+  done = json.loads((finished / 'finetune' / 'stage.json').read_text())
   assert done['labels'] + len(tested) == LABELLED
-  assert (workdir / 'results.md').read_text().startswith('### own')
+  assert (finished / 'results.md').read_text().startswith('### own')
 
 
-def test_a_trained_run_reads_files_of_the_folder(own, workdir):
-  reader = ssljax.load(workdir)
+def test_a_trained_run_reads_files_of_the_folder(own, finished):
+  reader = ssljax.load(finished)
   paths = sorted(own.glob('*.*g'))[:5]
   found = reader.recognize(paths)
   assert len(found) == len(paths)
   assert set(''.join(text for text, _ in found)) <= set('47abc')
 
 
-def test_the_same_command_goes_on_unless_the_folder_has_changed(own, workdir):
-  before = (workdir / 'results.json').read_bytes()
-  _run(_config(own), workdir)
-  assert (workdir / 'results.json').read_bytes() == before
+def test_the_same_command_goes_on_unless_the_folder_has_changed(own, finished):
+  before = (finished / 'results.json').read_bytes()
+  _run(_config(own), finished)
+  assert (finished / 'results.json').read_bytes() == before
   added = own / '99.png'
   _draw(added, '4', (30, 24))
   try:
     with pytest.raises(UserError, match=r'config\.data\.contents'):
-      _run(_config(own), workdir)
+      _run(_config(own), finished)
   finally:
     added.unlink()
 
 
 @pytest.mark.parametrize('origin', ['', 'pretrain'])
-def test_a_part_of_another_run_is_taken(own, workdir, tmp_path, origin):
-  config = _config(own, take=workdir / origin)
+def test_a_part_of_another_run_is_taken(own, finished, tmp_path, origin):
+  config = _config(own, take=finished / origin)
   config.data.charset, config.data.max_length = '47abc', 4
-  place = runs.Place(config, tmp_path, 'head')
-  found = plan.taken(place)
-  saved = read(workdir / 'pretrain' / 'checkpoints', 'params').state['params']
+  folder = workdir.locate(tmp_path, config.recipe, str(finished / origin))
+  found = taken(types.SimpleNamespace(take={'encoder': folder}))
+  saved = read(finished / 'pretrain' / 'checkpoints', 'params').state['params']
   jax.tree.map(
     np.testing.assert_array_equal, found['params']['encoder'], saved['encoder']
   )
   assert set(found['params']) == {'encoder'}
 
 
-def test_the_cost_of_a_taken_part_counts(own, workdir, tmp_path):
+def test_the_cost_of_a_taken_part_counts(own, finished, tmp_path):
   path = tmp_path / 'two'
-  _run(_config(own, take=workdir), path)
+  _run(_config(own, take=finished), path)
   spent = [
     json.loads((folder / 'stage.json').read_text())['flops']
-    for folder in (workdir / 'pretrain', path / 'head', path / 'finetune')
+    for folder in (finished / 'pretrain', path / 'head', path / 'finetune')
   ]
   found = json.loads((path / 'results.json').read_text())
   assert found['own']['rows']['finetuned']['flops'] == pytest.approx(sum(spent))
@@ -142,19 +146,22 @@ def test_the_cost_of_a_taken_part_counts(own, workdir, tmp_path):
     ('stopped', r'pretrain unfinished.*goes on'),
   ],
 )
-def test_what_cannot_be_taken(own, workdir, take, message, monkeypatch):
+def test_what_cannot_be_taken(
+  own, finished, take, message, monkeypatch, tmp_path
+):
   """Known before anything is trained, by the folder's names alone."""
-  monkeypatch.chdir(workdir.parent)
-  stopped = workdir.parent / 'stopped'
+  monkeypatch.chdir(finished.parent)
+  stopped = finished.parent / 'stopped'
   stopped.mkdir(exist_ok=True)
-  text = (workdir / 'config.json').read_text()
+  text = (finished / 'config.json').read_text()
   (stopped / 'config.json').write_text(text)
   with pytest.raises(UserError, match=message):
-    main.check_recipe(_config(own, take=take, charset='abc'))
+    config = _config(own, take=take, charset='abc')
+    check_recipe(config, tmp_path, tasks.make(config))
 
 
-def test_an_encoder_of_another_size_is_refused(own, workdir, tmp_path):
-  config = _config(own, take=workdir)
+def test_an_encoder_of_another_size_is_refused(own, finished, tmp_path):
+  config = _config(own, take=finished)
   config.encoder.width = 8
   with pytest.raises(
     UserError, match=r'of the encoder that is taken with shape'
@@ -174,7 +181,8 @@ def test_a_folder_without_labels_can_pretrain(tmp_path):
   config = _config(bare)
   config.recipe = ('pretrain',)
   assert 'pretrain' in _run(config, tmp_path / 'run')
-  assert results.results(config, tmp_path / 'run') == {}
+  found = json.loads((tmp_path / 'run' / 'results.json').read_text())
+  assert list(found) == ['pretraining']
 
 
 def test_a_label_too_long_for_its_image_names_the_file(tmp_path):
@@ -188,9 +196,9 @@ def test_a_label_too_long_for_its_image_names_the_file(tmp_path):
     _run(config, tmp_path / 'run')
 
 
-def test_bad_files_are_listed_in_the_run_folder(tmp_path, capsys):
-  main.report_skipped(tmp_path, [('a.png', 'found it unreadable')])
-  assert 'Skipped 1 files' in capsys.readouterr().err
+def test_bad_files_are_listed_in_the_run_folder(tmp_path):
+  said = workdir.write_skipped(tmp_path, [('a.png', 'found it unreadable')])
+  assert 'Skipped 1 files' in said and 'a.png: found it unreadable' in said
   assert (tmp_path / 'skipped.csv').read_text().split() == [
     'file,reason', 'a.png,found', 'it', 'unreadable'
   ]  # fmt: skip
@@ -204,7 +212,7 @@ def test_padding_is_no_frame_of_ctc_and_no_row_of_a_method():
     'index': np.arange(4, dtype=np.int32),
     'label': np.tile(np.int32([1, 1, 2, 0, 0, 0]), (4, 1)),
   }
-  method = build.method(config, config.supervised)
+  method = described.method(config, 'supervised')
   params, state = jax.jit(method.init)(jax.random.key(0), batch)
   loss = jax.jit(method.loss)
 
@@ -223,9 +231,8 @@ def test_padding_is_no_frame_of_ctc_and_no_row_of_a_method():
 @functools.cache
 def _columns(width):
   config = tiny_ocr.get_config()
-  method = build.text_views(
-    stride=build.encoder(config).stride, **config.pretrain.views
-  )
+  views = config.pretrain.views
+  method = text_views(stride=build.encoder(config).stride, **views)
   images = np.zeros((64, 32, 96, 3), np.uint8)
   index = np.arange(64, dtype=np.int32)
   widths = np.full(64, width, np.int32)
@@ -245,6 +252,4 @@ def test_views_show_no_padding_as_a_source(width):
 
 def test_core_refuses_a_part_of_another_shape():
   with pytest.raises(UserError, match=r'kernel of the encoder.*\(2,\).*\(3,\)'):
-    core._check_part(
-      'encoder', {'kernel': np.zeros(2)}, {'kernel': np.zeros(3)}
-    )
+    core.check_part('encoder', {'kernel': np.zeros(2)}, {'kernel': np.zeros(3)})

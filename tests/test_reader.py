@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import described
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ import tiny_ocr
 from PIL import ExifTags, Image
 
 import ssljax
-from ssljax import build, reader
+from ssljax import build, reader, tasks
 from ssljax.checkpoint import Checkpoints
 from ssljax.data.images import fit
 from ssljax.errors import UserError
@@ -21,6 +22,7 @@ from ssljax.records import write_json
 from ssljax.text import BLANK, shown_frames
 
 CONFIG = tiny_ocr.get_config()
+TASK = tasks.make(CONFIG)
 HEIGHT, WIDTH = CONFIG.data.height, CONFIG.data.width
 RNG = np.random.default_rng(0)
 ORIENTATION = ExifTags.Base.Orientation
@@ -29,7 +31,7 @@ ORIENTATION = ExifTags.Base.Orientation
 @functools.cache
 def _trained(stage):
   """(method, state): random arrays, as initializing would compile."""
-  method = build.method(CONFIG, CONFIG[stage])
+  method = described.method(CONFIG, stage)
   batch = {
     'image': np.zeros((8, HEIGHT, WIDTH, 3), np.uint8),
     'index': np.arange(8, dtype=np.int32),
@@ -49,8 +51,7 @@ def _save(folder, stage, *, finished=True):
   metadata = {
     'config': CONFIG.to_dict(),
     'stage': stage,
-    'characters': build.charset(CONFIG).characters,
-    'preprocessing': build.preprocessing(CONFIG),
+    **TASK.metadata,
   }
   with Checkpoints(folder / 'checkpoints', metadata=metadata) as checkpoints:
     checkpoints.save(1, _trained(stage)[1])
@@ -83,7 +84,11 @@ def traces(monkeypatch):
     return images[:, 0]
 
   monkeypatch.setattr(
-    build, 'method', lambda *args: build_method(*args)._replace(encode=encode)
+    build,
+    'method',
+    lambda *args, **options: build_method(*args, **options)._replace(
+      encode=encode
+    ),
   )
   return sizes
 
@@ -102,7 +107,7 @@ def test_it_reads_what_the_method_predicts(loaded):
   images = _images(3)
   method, state = _trained('finetune')
   logits = jax.jit(method.predict)(*state.values(), images)
-  expected = build.charset(CONFIG).greedy(np.asarray(logits))
+  expected = TASK.charset.greedy(np.asarray(logits))
   # Weights that write the same of every image would not tell them apart.
   assert len({text for text, _ in expected} - {''}) == 3
   _assert_reads(loaded.recognize(images), expected)
@@ -195,7 +200,7 @@ def test_another_size_is_fitted_and_its_padding_reads_as_nothing(loaded):
     jax.jit(method.predict)(*state.values(), np.stack(pixels))
   )
   valid = shown_frames(widths, frames=logits.shape[1], width=WIDTH)
-  charset = build.charset(CONFIG)
+  charset = TASK.charset
   expected = charset.greedy(logits, valid)
   # The padding does write something, or masking it would not be seen.
   unmasked = charset.greedy(logits)
@@ -344,7 +349,7 @@ def test_the_checkpoint_says_how_it_was_trained(workdir, tmp_path):
   config['data'] = config['data'] | {'charset': 'alnum36', 'height': 64}
   write_json(tmp_path / 'config.json', config)
   loaded = ssljax.load(tmp_path)
-  assert loaded.charset == build.charset(CONFIG)
+  assert loaded.charset == TASK.charset
   assert (loaded.height, loaded.width) == (HEIGHT, WIDTH)
 
 

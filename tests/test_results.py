@@ -3,12 +3,11 @@
 import csv
 import dataclasses
 
-import ml_collections
 import numpy as np
 import pytest
 
-from ssljax import results
 from ssljax.records import write_json
+from ssljax.reports import readings, telemetry
 
 LABELS = ('1111', '2222', '3333', '4444')
 LAYOUTS = ('arcs', 'arcs', 'hollow', 'colors')
@@ -50,16 +49,9 @@ class Run:
     write_json(folder / 'stage.json', summary | other)
 
   def results(self, rows, **config):
-    config = {
-      'differences': (),
-      'labelled_layouts': {},
-      'published': {},
-      'recipe': tuple(self.stages),
-    } | config
-    config = ml_collections.ConfigDict(
-      {**self.stages, 'rows': tuple(rows), **config}
-    )
-    return results.results(config, self.workdir)
+    described = {'recipe': list(self.stages), **self.stages}
+    write_json(self.workdir / 'config.json', described)
+    return readings.results(self.workdir, rows=rows, **config)
 
 
 @pytest.fixture
@@ -152,7 +144,7 @@ def test_seeds_are_averaged_and_stand_beside_it(run):
   assert row['flops'] == 2e12  # of one seed
   difference = found['few']['differences']['A - B']['test']
   assert difference['by_seed'] == [0.5, 0.0]
-  text = results.render(found)
+  text = readings.render(found)
   assert f'± {np.std([1.0, 0.5], ddof=1):.3f}' in text
 
 
@@ -165,7 +157,7 @@ def test_a_row_that_did_not_fit_says_so(run, fit, fitted):
   assert rows['A']['fitted'] is fitted  # one seed that did not is enough
   assert rows['B']['fitted'] is True
   shown = {}
-  for line in results.render(found).splitlines():
+  for line in readings.render(found).splitlines():
     if line.startswith('| '):  # of the first table, which has the fit
       shown.setdefault(line.split('|')[1].strip(), line)
   assert ('did not fit' in shown['A']) is not fitted
@@ -185,7 +177,7 @@ def test_a_row_costs_what_its_stages_cost_together(run):
   costs = {name: row['flops'] for name, row in found['few']['rows'].items()}
   # `head` is taken twice by finetune, and paid once.
   assert costs == {'head': 7e12, 'finetune': 8e12, 'supervised': 3e12}
-  assert '8.0' in results.render(found)
+  assert '8.0' in readings.render(found)
 
 
 def test_the_best_of_several_is_chosen_on_validation(run):
@@ -194,7 +186,6 @@ def test_the_best_of_several_is_chosen_on_validation(run):
   run.add('fast', HALF, validation={'edit_distance_accuracy': 0.8})
   run.add('again', HALF, validation={'edit_distance_accuracy': 0.8})
   stages = ('slow', 'fast', 'again')
-  assert results.best_on_validation(run.workdir, stages) == 'fast'
   found = run.results([('few', 'A', (stages, 'slow'))])
   every = found['few']['rows']['A']['figures']['test']
   assert every['edit_distance_accuracy']['by_seed'] == [0.5, 1.0]
@@ -203,7 +194,7 @@ def test_the_best_of_several_is_chosen_on_validation(run):
 def test_the_page_names_every_row_group_and_difference(run):
   run.add('a', RIGHT)
   run.add('b', HALF)
-  text = results.render(
+  text = readings.render(
     run.results(
       [('few', 'A', ('a',)), ('few', 'B', ('b',)), ('more', 'A', ('a',))],
       differences=(('A', 'B'),),
@@ -231,7 +222,7 @@ def test_splits_layouts_and_published_figures(run):
   assert _value(row) == 0.5 and row['figures']['test']['count'] == 2
   assert _value(row, 'test_unseen') == _value(row, 'hollow') == 0.5
   assert found['few']['published'] == {'A': 0.957}
-  text = results.render(found)
+  text = readings.render(found)
   assert "the article's" in text and '0.957' in text
 
 
@@ -246,26 +237,18 @@ def test_a_recipe_cut_short_has_the_rows_that_ran(run):
   assert list(found['few']['rows']) == ['A']
 
 
-def test_telemetry_is_the_last_line_of_stages_without_labels(run):
-  for stage in ('pretrain', 'a'):
-    (run.workdir / stage).mkdir()
-    (run.workdir / stage / 'metrics.jsonl').write_text(
-      '{"step": 1, "seconds": 1.0, "loss": 3.0}\n'
-      '{"step": 2, "seconds": 2.0, "loss": 2.5, "std": 0.125}\n'
-    )
-  task = {'accuracy': {'value': 0.75, 'low': 0.5, 'high': 1.0, 'count': 40}}
-  write_json(run.workdir / 'pretrain' / 'stage.json', {'task': task})
-  config = ml_collections.ConfigDict(
-    {
-      'recipe': ('pretrain', 'a'),
-      'pretrain': {'method': {'name': 'rotation'}},
-      'a': {'method': {'name': 'recognize'}},
-    }
+def test_telemetry_is_the_last_line_of_each_stage(tmp_path):
+  (tmp_path / 'pretrain').mkdir()
+  (tmp_path / 'pretrain' / 'metrics.jsonl').write_text(
+    '{"step": 1, "seconds": 1.0, "loss": 3.0}\n'
+    '{"step": 2, "seconds": 2.0, "loss": 2.5, "std": 0.125}\n'
   )
-  found = results.telemetry(config, run.workdir)
+  task = {'accuracy': {'value': 0.75, 'low': 0.5, 'high': 1.0, 'count': 40}}
+  write_json(tmp_path / 'pretrain' / 'stage.json', {'task': task})
+  found = telemetry.telemetry([tmp_path / 'pretrain'])
   last = {'step': 2, 'loss': 2.5, 'std': 0.125}
   assert found == {'pretrain': last | {'task': task}}
-  page = results.render({}, found).splitlines()
+  page = telemetry.render(found).splitlines()
   (line,) = (line for line in page if '2.500' in line)
   assert 'accuracy' not in line
   assert '0.750 [0.500, 1.000]' in page[-1] and 'accuracy' in page[-1]

@@ -1,0 +1,222 @@
+"""A stage from its description: its steps, its cost, and what is refused."""
+
+import functools
+import types
+
+import described
+import jax
+import numpy as np
+import pytest
+import tiny_ocr
+
+from configs import simclr_ocr
+from ssljax import stage, tasks
+from ssljax.data import sources
+from ssljax.errors import UserError
+from ssljax.records import write_json
+
+CONFIG = tiny_ocr.get_config()
+
+
+def _source(texts, width=96):
+  count = len(texts)
+  columns = {
+    'image': np.zeros((count, 32, width, 3), np.uint8),
+    'index': np.arange(count, dtype=np.int32),
+    'text': np.array(texts),
+    'layout': np.zeros(count, np.int32),
+    'extents': np.full((count, 6, 2), -1, np.float32),
+  }
+  return sources.MemorySource(columns, ('arcs',))
+
+
+def _batch(size):
+  return {
+    'image': np.zeros((size, 32, 96, 3), np.uint8),
+    'index': np.arange(size, dtype=np.int32),
+    'label': np.ones((size, 6), np.int32),
+  }
+
+
+@functools.cache
+def _cost(name, size=8):
+  return stage.loss_flops(described.method(CONFIG, name), _batch(size))
+
+
+def test_the_cost_of_a_step_grows_with_the_batch():
+  assert _cost('supervised', 16) == pytest.approx(
+    2 * _cost('supervised', 8), rel=0.02
+  )
+
+
+def test_a_frozen_encoder_has_no_backward_pass():
+  """Or equal compute would be compared with FLOPs that nobody spends."""
+  config = simclr_ocr.get_config('laptop')
+  head, finetune = (
+    stage.loss_flops(described.method(config, name), _batch(8))
+    for name in ('head', 'finetune')
+  )
+  # A third, and the views.
+  assert 0.3 < head / finetune < 0.5
+
+
+def test_the_cost_is_that_of_the_matrices():
+  """Within a factor: 2 FLOPs a multiplication, forwards and twice back."""
+  params, _ = jax.eval_shape(
+    described.method(CONFIG, 'supervised').init, jax.random.key(0), _batch(8)
+  )
+  # Dense layers of the head, of which each works once a frame.
+  weights = sum(
+    leaf.size for leaf in jax.tree.leaves(params['head']) if leaf.ndim == 2
+  )
+  head = 3 * 2 * 8 * described.frames(CONFIG) * weights
+  assert _cost('supervised') > head
+
+
+def _description(**options):
+  return tiny_ocr.get_config().supervised.to_dict() | options
+
+
+def test_equal_compute_is_equal_within_a_hundredth():
+  steps = {'pretrain': 500, 'head': 100, 'finetune': 900}
+  spent = {name: _cost(name) * count for name, count in steps.items()}
+  earlier = {
+    name: types.SimpleNamespace(flops=flops) for name, flops in spent.items()
+  }
+  found = stage.steps_of(
+    _description(match_compute=tuple(steps), steps=None),
+    _source(['1'] * 32),
+    functools.partial(_cost, 'supervised'),
+    earlier,
+  )
+  total = found * _cost('supervised')
+  assert total == pytest.approx(sum(spent.values()), rel=0.01)
+
+
+def test_steps_are_given_or_counted_in_epochs():
+  source = _source(['1'] * 35)
+
+  def steps(**options):
+    return stage.steps_of(_description(**options), source, lambda: 1.0, {})
+
+  assert steps() == tiny_ocr.STEPS['supervised']
+  # As --config.supervised.epochs=3 does: epochs of whole batches.
+  assert steps(epochs=3) == 3 * 4
+  assert steps(steps=0) == 0  # an evaluation
+  with pytest.raises(UserError, match=r'0 epochs of 35 .* set epochs or steps'):
+    steps(steps=None)
+  with pytest.raises(UserError, match='Found -1 steps'):
+    steps(steps=-1)
+
+
+def test_an_unknown_method_is_refused_with_a_suggestion():
+  config = tiny_ocr.get_config()
+  config.pretrain.method.name = 'simclear'
+  with pytest.raises(UserError, match=r"'simclear'.*mean 'simclr'\?"):
+    described.method(config, 'pretrain')
+
+
+def test_a_method_gets_its_options():
+  """Those of the config reach the factory, and a strange one is no silence."""
+  config = tiny_ocr.get_config()
+  with config.unlocked():
+    config.pretrain.method.temprature = 0.2
+  with pytest.raises(UserError, match="Did you mean 'temperature'"):
+    described.method(config, 'pretrain')
+
+
+class _Opened:
+  """Data of a run, of which what is not labelled is labelled here."""
+
+  skipped, resolved = (), {}
+  splits = ('unlabeled', 'train', 'validation', 'test')
+
+  def __init__(self, texts):
+    self.open = lambda split: _source(texts)
+
+
+def _resolve(config, tmp_path, texts=('1234',) * 32):
+  task = tasks.make(config)
+  return stage.resolve(
+    config, folder=tmp_path, task=task, dataset=_Opened(list(texts))
+  )
+
+
+def _last(**options):
+  """A recipe whose last stage differs from the others."""
+  config = tiny_ocr.get_config()
+  with config.unlocked():
+    config.supervised.update(options)
+  return config
+
+
+def test_every_stage_is_resolved(tmp_path):
+  found = _resolve(_last(seed=3), tmp_path)
+  assert [each.name for each in found] == list(tiny_ocr.STEPS)
+  assert [each.steps for each in found] == list(tiny_ocr.STEPS.values())
+  assert [each.predicts for each in found] == [False, True, True, True]
+  assert [each.seed for each in found] == [0, 0, 0, 3]
+  assert found[1].take == {'encoder': tmp_path / 'pretrain'}
+  assert {each.epoch for each in found} == {4}
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'batch_size': 64}, r'batch size of 64 and 32 examples'),
+    ({'take': {'encoder': 'pretrian'}}, r"Found 'pretrian' to take a part"),
+    ({'take': {'head': 'pretrain'}}, r"'head'.*expected one of encoder, proj"),
+    ({'steps': None}, r'set epochs or steps'),
+    ({'method': {'name': 'recognise'}}, r"Did you mean 'recognize'"),
+  ],
+)
+def test_a_mistake_in_the_last_stage_is_told_at_once(
+  tmp_path, options, message
+):
+  with pytest.raises(UserError, match=message):
+    _resolve(_last(**options), tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('label', 'message'),
+  [
+    ('12x4', r"'12x4' has 'x'"),
+    ('1234567', 'has 7 characters, expected at most 6'),
+  ],
+)
+def test_a_label_that_the_last_stage_cannot_read(tmp_path, label, message):
+  texts = ['1234'] * 31 + [label]
+  config = _last()
+  for name in ('head', 'finetune'):
+    config[name].data.count = 16  # these do not see it
+  with pytest.raises(UserError, match=message):
+    _resolve(config, tmp_path, texts)
+
+
+def test_the_rate_is_that_of_the_best_on_validation(tmp_path):
+  """Rates are those of the config; validation alone chooses among them."""
+  config = _last(best_rate_of=('head', 'finetune'))
+  config.head.optimizer.learning_rate = 1e-4
+  config.finetune.optimizer.learning_rate = 1e-2
+  last = _resolve(config, tmp_path)[-1]
+  for name, validation, other in (('head', 0.3, 1.0), ('finetune', 0.5, 0.0)):
+    figures = {
+      'validation': {'edit_distance_accuracy': validation},
+      'test': {'edit_distance_accuracy': other},
+    }
+    write_json(tmp_path / name / 'stage.json', figures)
+  assert last.settled().learning_rate == 1e-2
+  params = {'head': np.ones(2, np.float32)}
+  grads = {'head': np.ones(2, np.float32)}
+
+  def moved(optimizer):
+    state = optimizer.init(params)
+    for _ in range(2):  # the first step of a warm-up is at 0
+      updates, state = optimizer.update(grads, state, params)
+    return updates['head'][0]
+
+  assert moved(last.settled().optimizer) == pytest.approx(
+    moved(last.optimizer) * 1e-2 / last.learning_rate
+  )
+  assert last._replace(rates={}).settled().learning_rate == 2e-3
