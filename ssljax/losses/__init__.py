@@ -1,4 +1,4 @@
-"""Losses: arrays to a scalar, without parameters and without state."""
+"""Losses: pure functions of arrays, without parameters and without state."""
 
 from ssljax.losses.asymmetric import negative_cosine
 from ssljax.losses.clustering import sinkhorn, swapped_prediction

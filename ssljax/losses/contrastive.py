@@ -1,8 +1,8 @@
 """Losses that tell each row's partner from all other rows.
 
-Every one takes its negatives from all devices (`axis_name`) and returns this
-device's share, whose `parallel.mean` over devices is the loss over the global
-batch, with the gradient of that loss.
+Each loss takes its negatives from all devices (`axis_name`) and returns this
+device's share. The `parallel.mean` of the shares over devices is the loss of
+the global batch, and the mean of their gradients is the gradient of that loss.
 """
 
 import jax.numpy as jnp
@@ -22,40 +22,45 @@ def info_nce(
   groups: Int[Array, 'rows'] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, '']:
-  """Symmetric InfoNCE: a's row i must find b's row i, and the reverse.
+  """Symmetric InfoNCE: row i of `a` must find row i of `b`, and the reverse.
 
-  Rows are L2-normalised, logits are a·bᵀ / temperature, and the cross-entropy
-  on the diagonal is averaged over the two directions (SeqCLR eq. 3 and 4,
-  CLIP's loss). Candidates are all rows of the other view, none of the same
-  view, which is what sets it apart from `nt_xent`.
+  Rows are L2-normalised, the logits are a·bᵀ / temperature, and the
+  cross-entropy on the diagonal is averaged over the two directions (SeqCLR eq.
+  3 and 4, CLIP's loss). The candidates of a row are all rows of the other view
+  and no row of its own view; in `nt_xent` they are the rows of both views.
 
   Scale: the mean over rows and over directions, ln(rows) at chance. MoCo v3
-  adds the two directions and multiplies by 2τ (twice this at τ = 0.5, 0.4
-  times at 0.1); the learning rate has to follow.
+  adds the two directions and multiplies by 2τ. Its loss is therefore twice
+  this one at τ = 0.5 and 0.4 times this one at τ = 0.1, and the learning rate
+  has to be adapted.
 
   Args:
-    a: one view's rows, any float dtype; computed in at least float32.
-    b: the other view's, row by row.
-    temperature: τ, a divisor of the cosine.
-    weights: of each pair in the mean, at least 0. A pair of weight 0 is
-      padding: it is no positive and no negative, and may hold anything.
-    groups: whole numbers, unique over devices; a row is contrasted with rows
-      of its own group only (with `batch['index']`: within one image). A row
-      alone in its group has a loss of 0 and counts in the mean.
-    axis_name: the devices to take negatives from; none without it.
+    a: rows of one view, any float dtype; the loss is computed in at least
+      float32.
+    b: rows of the other view, in the same order.
+    temperature: τ, which divides the cosines.
+    weights: the weight of each pair in the mean, at least 0. A pair of weight
+      0 is padding: it is neither a positive nor a negative, and may hold
+      anything.
+    groups: the group of each row, as an integer that means the same group on
+      every device. A row is contrasted only with rows of its own group (within
+      one image, for `batch['index']`). A row that is alone in its group has a
+      loss of 0 and still counts in the mean.
+    axis_name: the axis of the devices that supply negatives; without it, the
+      negatives are this device's rows.
 
   Returns:
     A scalar in `promote_types(dtype, float32)`; 0 where all weights are 0.
 
   Raises:
-    ValueError: shapes that do not match.
+    ValueError: the shapes do not match.
   """
   forward, backward, own = _cosines(a, b, weights, groups, axis_name)
-  losses = [
+  there, back = (
     optax.softmax_cross_entropy_with_integer_labels(cosines / temperature, own)
     for cosines in (forward, backward)
-  ]
-  return rows.weighted_mean(sum(losses) / 2, weights, axis_name)
+  )
+  return rows.weighted_mean((there + back) / 2, weights, axis_name)
 
 
 def retrieval_accuracy(
@@ -66,23 +71,26 @@ def retrieval_accuracy(
   groups: Int[Array, 'rows'] | None = None,
   axis_name: str | None = None,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
-  """How often a row's nearest candidate is its own, and how often by chance.
+  """How often a row's nearest candidate is its partner, and the chance level.
 
-  Over the same candidates as `info_nce` with the same arguments, which see;
-  inside one compiled step their products are computed once. Both directions
-  are averaged. Near 1 shows that the loss is solved, not that the features
-  are useful: style and position alone can solve it.
+  The arguments and the candidates are the same as those of `info_nce`. Inside
+  one compiled step the two functions compute their matrix products only once.
+  Both directions are averaged. An accuracy near 1 shows that the loss is
+  solved, not that the features are useful, because style and position alone
+  can solve it.
 
   Returns:
-    (accuracy, chance), both this device's share and between 0 and 1 after
-    `parallel.mean`; chance is the mean of 1 / candidates.
+    (accuracy, chance): this device's shares, both between 0 and 1 after
+    `parallel.mean`. chance is the mean over rows of 1 / candidates.
   """
   forward, backward, own = _cosines(a, b, weights, groups, axis_name)
-  hits = [jnp.argmax(x, axis=1) == own for x in (forward, backward)]
+  there, back = (
+    (jnp.argmax(cosines, axis=1) == own).astype(forward.dtype)
+    for cosines in (forward, backward)
+  )
   chances = 1 / jnp.sum(jnp.isfinite(forward), axis=1, dtype=forward.dtype)
-  accuracy = sum(hit.astype(forward.dtype) for hit in hits) / 2
   return (
-    rows.weighted_mean(accuracy, weights, axis_name),
+    rows.weighted_mean((there + back) / 2, weights, axis_name),
     rows.weighted_mean(chances, weights, axis_name),
   )
 
@@ -95,29 +103,32 @@ def nt_xent(
   weights: Shaped[Array, 'rows'] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, '']:
-  """SimCLR's NT-Xent (eq. 1): 2N rows, each against the 2N - 1 others.
+  """SimCLR's NT-Xent (eq. 1): each of 2N rows against the 2N - 1 others.
 
   Scale: the mean over the 2N rows, as in the paper and in lightly, and
-  ln(2N - 1) at chance. SimCLR's code adds the means of the two directions and
-  so is exactly twice this.
+  ln(2N - 1) at chance. SimCLR's code adds the means of the two directions, so
+  its loss is exactly twice this one.
 
   Args:
-    a: one view's rows, any float dtype; L2-normalised in at least float32.
-    b: the other view's, row by row.
-    temperature: τ, a divisor of the cosine.
-    weights: as in `info_nce`, for a row of a and its partner alike.
-    axis_name: the devices to take negatives from; none without it.
+    a: rows of one view, any float dtype; L2-normalised in at least float32.
+    b: rows of the other view, in the same order.
+    temperature: τ, which divides the cosines.
+    weights: as in `info_nce`; each weight holds for a row of `a` and for its
+      partner in `b`.
+    axis_name: the axis of the devices that supply negatives; without it, the
+      negatives are this device's rows.
 
   Returns:
     A scalar in `promote_types(dtype, float32)`; 0 where all weights are 0.
 
   Raises:
-    ValueError: shapes that do not match.
+    ValueError: the shapes do not match.
   """
   a, b, weights = _prepare(a, b, weights)
   own = _own(len(a), axis_name)
-  # All of a before all of b, over devices too: gathering [a; b] would
-  # interleave devices, and the partner would no longer be half way along.
+  # All rows of a come before all rows of b, over devices too. Gathering [a; b]
+  # would interleave the devices, and a row's partner would no longer be `half`
+  # columns away.
   candidates = jnp.concatenate(
     [parallel.gather(a, axis_name), parallel.gather(b, axis_name)]
   )
@@ -125,7 +136,8 @@ def nt_xent(
   itself = jnp.concatenate([own, own + half])
   partner = jnp.concatenate([own + half, own])
   logits = rows.matmul(jnp.concatenate([a, b]), candidates.T) / temperature
-  # By value: a product with 0 would leave exp(0) = 1 in the softmax.
+  # Masked with -inf, because multiplying a logit by 0 would leave exp(0) = 1
+  # in the softmax.
   allowed = jnp.arange(2 * half) != itself[:, None]
   if weights is not None:
     valid = jnp.tile(parallel.gather(weights > 0, axis_name), 2)
@@ -137,19 +149,30 @@ def nt_xent(
   return rows.weighted_mean(losses, weights, axis_name)
 
 
-def _cosines(a, b, weights, groups, axis_name):
-  """(rows, candidates) of a against all b and of b against all a; own column.
+def _cosines(
+  a: Float[Array, 'rows d'],
+  b: Float[Array, 'rows d'],
+  weights: Shaped[Array, 'rows'] | None,
+  groups: Int[Array, 'rows'] | None,
+  axis_name: str | None,
+) -> tuple[
+  Float[Array, 'rows all_rows'],
+  Float[Array, 'rows all_rows'],
+  Int[Array, 'rows'],
+]:
+  """Cosines of a with all b and of b with all a, and each row's own column.
 
-  What is no candidate of a row is -inf there, so that neither a softmax nor
-  an argmax finds it. The own column always is one: a row without candidates
-  would have no finite loss for its weight of 0 to remove.
+  Both matrices are (rows, candidates). A column that is no candidate of a row
+  is -inf there, so that neither a softmax nor an argmax finds it. The own
+  column is always a candidate, because a row without candidates has no finite
+  loss that its weight of 0 could remove.
   """
   rows.check_rows(a=a, b=b, weights=weights, groups=groups)
   a, b, weights = _prepare(a, b, weights)
   own = _own(len(a), axis_name)
   forward = rows.matmul(a, parallel.gather(b, axis_name).T)
   if axis_name is None:
-    backward = forward.T  # The same products; over devices they are not.
+    backward = forward.T  # On one device both directions share the products.
   else:
     backward = rows.matmul(b, parallel.gather(a, axis_name).T)
   if weights is None and groups is None:
@@ -168,8 +191,16 @@ def _cosines(a, b, weights, groups, axis_name):
   )
 
 
-def _prepare(a, b, weights):
-  """Unit rows; zeros where the weight is 0, whatever stood there."""
+def _prepare(
+  a: Float[Array, 'rows d'],
+  b: Float[Array, 'rows d'],
+  weights: Shaped[Array, 'rows'] | None,
+) -> tuple[
+  Float[Array, 'rows d'],
+  Float[Array, 'rows d'],
+  Shaped[Array, 'rows'] | None,
+]:
+  """Unit rows. Rows of weight 0 become zeros, whatever they held."""
   rows.check_rows(a=a, b=b, weights=weights)
   if weights is not None:
     weights = jnp.asarray(weights)
@@ -178,6 +209,6 @@ def _prepare(a, b, weights):
   return rows.normalize(a), rows.normalize(b), weights
 
 
-def _own(count, axis_name):
-  """The place of this device's rows among all, and of their partners."""
+def _own(count: int, axis_name: str | None) -> Int[Array, 'rows']:
+  """The position of each row, and of its partner, among all devices' rows."""
   return parallel.rank(axis_name) * count + jnp.arange(count)

@@ -1,8 +1,9 @@
 """Metric learning: pairs, triplets and N-pairs, on embeddings as given.
 
-None of these normalises its rows; `normalize` does, where a paper wants the
-unit sphere. Every one returns this device's share, whose `parallel.mean` over
-devices is the loss over the global batch, with the gradient of that loss.
+These losses do not normalise their rows; call `normalize` first where a paper
+uses unit vectors. Each loss returns this device's share. The `parallel.mean` of
+the shares over devices is the loss of the global batch, and the mean of their
+gradients is the gradient of that loss.
 """
 
 import jax.numpy as jnp
@@ -24,26 +25,29 @@ def margin_contrastive(
 ) -> Float[Array, '']:
   """y·d² + (1 - y)·max(0, margin - d)², the mean over pairs; d is Euclidean.
 
-  Hadsell, Chopra and LeCun 2006, eq. 4, with two differences: y is 1 for a
-  pair that belongs together, where the paper's is 0, and the paper halves both
-  terms, so that this is twice its loss. A collapse of all rows to one point
-  gives margin² times the share of pairs that do not belong together.
+  The loss of Hadsell, Chopra and LeCun 2006, eq. 4, with two differences. Here
+  y is 1 for a pair that belongs together, where the paper's is 0. The paper
+  halves both terms, so this loss is twice the paper's. If all rows collapse to
+  one point, the loss is margin² times the share of pairs that do not belong
+  together.
 
   Args:
-    a: any float dtype; computed in at least float32.
-    b: row by row.
+    a: rows of any float dtype; the loss is computed in at least float32.
+    b: the other row of each pair, in the same order.
     same: y; 1 or True where a pair belongs together, 0 or False elsewhere.
-    margin: the distance beyond which other pairs cost nothing.
-    weights: of each pair in the mean, at least 0. A pair of weight 0 is
-      padding and may hold anything.
-    axis_name: the devices whose weights share the mean; see `weighted_mean`.
+    margin: the distance from which on a pair that does not belong together
+      costs nothing.
+    weights: the weight of each pair in the mean, at least 0. A pair of weight
+      0 is padding and may hold anything.
+    axis_name: the axis of the devices that share the mean; see
+      `weighted_mean`.
 
   Returns:
     A scalar in `promote_types(dtype, float32)`; 0 where all weights are 0.
-    Where a equals b the gradient is 0, as no direction leads apart.
+    The gradient is 0 where a equals b, because no direction leads apart.
 
   Raises:
-    ValueError: shapes that do not match.
+    ValueError: the shapes do not match.
   """
   rows.check_rows(a=a, b=b, weights=weights)
   if jnp.shape(same) != jnp.shape(a)[:1]:
@@ -54,8 +58,8 @@ def margin_contrastive(
   a, b = _prepare(weights, a, b)
   same = jnp.asarray(same).astype(a.dtype)
   squares = jnp.sum(jnp.square(a - b), axis=1)
-  # The root of 0 has an infinite slope, and 0 times that is NaN, for the pairs
-  # that belong together too.
+  # The square root has an infinite slope at 0, and 0 times infinity is NaN.
+  # Pairs that belong together would be hit too, since their term is 0 here.
   distances = jnp.sqrt(jnp.maximum(squares, 1e-12))
   apart = jnp.square(jnp.maximum(0, margin - distances))
   return rows.weighted_mean(
@@ -76,22 +80,24 @@ def triplet(
 
   FaceNet (arXiv 1503.03832), section 3.1, on squared distances. Scale: the
   mean over triplets, where the paper sums. The paper's embeddings are unit
-  vectors; these are used as given. A collapse to one point gives the margin.
+  vectors; this function uses the rows as given. If all rows collapse to one
+  point, the loss is the margin.
 
   Args:
-    anchor: any float dtype; computed in at least float32.
-    positive: row by row, what belongs with the anchor.
-    negative: row by row, what does not.
-    margin: by how much farther, squared, the negative has to be.
-    weights: of each triplet in the mean, at least 0. A triplet of weight 0 is
-      padding and may hold anything.
-    axis_name: the devices whose weights share the mean; see `weighted_mean`.
+    anchor: rows of any float dtype; the loss is computed in at least float32.
+    positive: for each anchor, a row that belongs with it.
+    negative: for each anchor, a row that does not belong with it.
+    margin: how much larger the squared distance to the negative has to be.
+    weights: the weight of each triplet in the mean, at least 0. A triplet of
+      weight 0 is padding and may hold anything.
+    axis_name: the axis of the devices that share the mean; see
+      `weighted_mean`.
 
   Returns:
     A scalar in `promote_types(dtype, float32)`; 0 where all weights are 0.
 
   Raises:
-    ValueError: shapes that do not match.
+    ValueError: the shapes do not match.
   """
   rows.check_rows(
     anchor=anchor, positive=positive, negative=negative, weights=weights
@@ -114,26 +120,30 @@ def n_pair(
 ) -> Float[Array, '']:
   """log(1 + Σ_{j≠i} exp(aᵢ·pⱼ - aᵢ·pᵢ)), the mean over rows i.
 
-  Multi-class N-pair loss (Sohn 2016, section 3.2, N-pair-mc) without its
-  penalty on the embeddings' length, which is the caller's to add: dot products
-  of embeddings as given grow with it. The candidates pⱼ are the positives of
-  all devices. ln(rows) at chance, with the rows of all devices.
+  The multi-class N-pair loss (Sohn 2016, section 3.2, N-pair-mc) without its
+  penalty on the length of the embeddings. The caller adds that penalty, because
+  the dot products of unnormalised embeddings grow with their length. The
+  candidates pⱼ are the positives of all devices. The loss is ln(rows) at
+  chance, where rows counts the rows of all devices.
 
   Args:
-    anchor: a, any float dtype; computed in at least float32.
-    positive: p, row by row.
-    weights: of each pair in the mean, at least 0. A pair of weight 0 is
-      padding: it is no anchor and no negative, and may hold anything.
-    negatives: which candidates count as negatives of a row, all by default;
-      from class labels, those of another class. Columns are the rows of all
-      devices in the order of `parallel.gather`; the own one never counts.
-    axis_name: the devices to take negatives from; none without it.
+    anchor: a, of any float dtype; the loss is computed in at least float32.
+    positive: p, the positive of each anchor, in the same order.
+    weights: the weight of each pair in the mean, at least 0. A pair of weight
+      0 is padding: it is neither an anchor nor a negative, and may hold
+      anything.
+    negatives: which candidates are negatives of a row; all by default. With
+      class labels, these are the candidates of another class. The columns are
+      the rows of all devices in the order of `parallel.gather`; a row's own
+      positive never counts as a negative.
+    axis_name: the axis of the devices that supply negatives; without it, the
+      negatives are this device's rows.
 
   Returns:
     A scalar in `promote_types(dtype, float32)`; 0 where all weights are 0.
 
   Raises:
-    ValueError: shapes that do not match.
+    ValueError: the shapes do not match.
   """
   rows.check_rows(anchor=anchor, positive=positive, weights=weights)
   anchor, positive = _prepare(weights, anchor, positive)
@@ -152,18 +162,20 @@ def n_pair(
       allowed &= parallel.gather(jnp.asarray(weights) > 0, axis_name)
     if negatives is not None:
       allowed &= jnp.asarray(negatives).astype(bool)
-    # The 1 of the definition is the own column's exp(0), in every row.
+    # The own column stays in every row: its exp(0) is the 1 in the formula.
     allowed |= jnp.arange(shape[1]) == own[:, None]
     logits = jnp.where(allowed, logits, -jnp.inf)
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, own)
   return rows.weighted_mean(losses, weights, axis_name)
 
 
-def _prepare(weights, *arrays):
-  """One dtype, float32 or wider; zeros where the weight is 0."""
-  arrays = [jnp.asarray(x) for x in arrays]
-  dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+def _prepare(
+  weights: Shaped[Array, 'rows'] | None, *arrays: Float[Array, 'rows d']
+) -> list[Float[Array, 'rows d']]:
+  """Arrays of one dtype, float32 or wider. Rows of weight 0 become zeros."""
+  prepared = [jnp.asarray(x) for x in arrays]
+  dtype = jnp.promote_types(jnp.result_type(*prepared), jnp.float32)
   if weights is not None:
     valid = jnp.asarray(weights)[:, None] > 0
-    arrays = [jnp.where(valid, x, 0) for x in arrays]
-  return [x.astype(dtype) for x in arrays]
+    prepared = [jnp.where(valid, x, 0) for x in prepared]
+  return [x.astype(dtype) for x in prepared]

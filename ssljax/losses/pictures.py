@@ -1,8 +1,8 @@
-"""How far a picture is from another, and whether a critic takes it for real."""
+"""Distances between pictures, and the losses of critics and classifiers."""
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ssljax.errors import check_known
 
@@ -10,14 +10,15 @@ from ssljax.errors import check_known
 def psnr(
   a: Float[Array, 'b ...'], b: Float[Array, 'b ...'], *, span: float = 2.0
 ) -> Float[Array, 'b']:
-  """Peak signal-to-noise ratio in dB of each picture, 10 log10(span² / MSE).
+  """Peak signal-to-noise ratio of each picture in dB, 10 log10(span² / MSE).
+
+  The mean squared error counts as at least 1e-10 · span², so that two equal
+  pictures have 100 dB.
 
   Args:
     a: pictures.
-    b: pictures.
-    span: between the largest and the smallest value; 2 for [-1, 1].
-
-  The error is at least 1e-10 of span², so that equal pictures have 100 dB.
+    b: the pictures to compare them with.
+    span: the largest possible value minus the smallest; 2 for [-1, 1].
   """
   error = jnp.mean(jnp.square(a - b), axis=range(1, a.ndim)) / span**2
   return -10 * jnp.log10(jnp.maximum(error, 1e-10))
@@ -27,18 +28,18 @@ def compared(
   given: Float[Array, 'b h w c'],
   made: Float[Array, 'b h w c'],
   target: Float[Array, 'b h w c'],
-) -> tuple[dict, dict]:
+) -> tuple[dict[str, Float[Array, 'b']], dict[str, Float[Array, 'b h w c']]]:
   """Figures and pictures of a task that makes pictures; see `core.Method`.
 
   Args:
-    given: what the task began with, in [-1, 1].
-    made: what it made of it.
-    target: what it should have made.
+    given: the input pictures of the task, in [-1, 1].
+    made: the pictures that the task made of `given`.
+    target: the pictures that it should have made.
 
   Returns:
-    In dB 'psnr', 'psnr_of_input', and 'psnr_of_flat' of the target's own mean
-    colour, which no picture without any content exceeds; and the three pictures
-    in [0, 1].
+    The figures, all in dB: 'psnr' of `made`; 'psnr_of_input' of `given`; and
+    'psnr_of_flat' of the target's mean colour, which is the best that a picture
+    of a single colour can reach. Then the three pictures, in [0, 1].
   """
   made = jnp.clip(made, -1, 1)
   flat = target.mean(axis=(1, 2), keepdims=True)
@@ -54,13 +55,13 @@ def compared(
 def adversarial(
   logits: Float[Array, 'b ...'], *, real: bool, kind: str = 'cross_entropy'
 ) -> Float[Array, '']:
-  """What a critic loses by taking pictures for `real` or for made.
+  """The loss of a critic for judging pictures as real, or as made.
 
   Args:
-    logits: of the critic.
-    real: what they should say.
+    logits: the critic's output.
+    real: whether the logits should say that the pictures are real.
     kind: 'cross_entropy' (GAN, arXiv 1406.2661, eq. 1; with `real=True` on made
-      pictures the generator's non-saturating form) or 'least_squares' (arXiv
+      pictures, the generator's non-saturating form) or 'least_squares' (arXiv
       1611.04076, eq. 9).
   """
   check_known('kind of critic', kind, ('cross_entropy', 'least_squares'))
@@ -78,18 +79,18 @@ def two_players(
   *,
   weight: float = 1.0,
   kind: str = 'cross_entropy',
-) -> tuple[Float[Array, ''], dict]:
-  """Generator's and critic's losses as one scalar, and the critic's figures.
+) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+  """The losses of generator and critic as one scalar, and the critic's figures.
 
-  Its gradient is that of either loss for its own player, if the caller stops
-  the gradient where the other one's begins.
+  The gradient of the scalar is, for each player, the gradient of that player's
+  own loss, provided that the caller stops the gradients between the players.
 
   Args:
-    fooled: logits of made pictures, by a critic that is not trained by them.
-    made: logits of made pictures that are not trained by the critic.
+    fooled: logits of made pictures that train the generator and not the critic.
+    made: logits of made pictures that train the critic and not the generator.
     real: logits of real pictures.
-    weight: of the generator's part; the critic's is 1.
-    kind: as for `adversarial`.
+    weight: the weight of the generator's loss; the critic's weight is 1.
+    kind: the kind of loss, as for `adversarial`.
   """
   critic = adversarial(real, real=True, kind=kind) / 2
   critic += adversarial(made, real=False, kind=kind) / 2
@@ -101,9 +102,9 @@ def two_players(
 
 
 def classification(
-  logits: Float[Array, 'rows classes'], labels
+  logits: Float[Array, 'rows classes'], labels: Int[Array, 'rows']
 ) -> tuple[Float[Array, 'rows'], Float[Array, 'rows']]:
-  """Cross-entropy and whether the guess is right (1 or 0), of each row."""
+  """Each row's cross-entropy, and 1 where its best class is right, else 0."""
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   values = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   hits = (logits.argmax(axis=-1) == labels).astype(jnp.float32)

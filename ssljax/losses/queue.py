@@ -1,4 +1,4 @@
-"""Contrast against a queue of older keys."""
+"""Contrastive loss against a queue of older keys (MoCo)."""
 
 import jax.numpy as jnp
 import optax
@@ -19,25 +19,27 @@ def info_nce_queue(
 ) -> Float[Array, '']:
   """MoCo's loss (eq. 1): each query's own key against K negatives.
 
-  -log exp(q·k/τ) / (exp(q·k/τ) + Σ exp(q·queue/τ)); ln(1 + K) at chance. The
-  caller stops the gradient of the keys. Other devices' keys are seen through
-  the queue alone.
+  -log exp(q·k/τ) / (exp(q·k/τ) + Σ exp(q·queue/τ)), which is ln(1 + K) at
+  chance. The caller stops the gradient of the keys. The keys of other devices
+  are negatives only through the queue.
 
   Args:
-    query: any float dtype; L2-normalised inside in at least float32.
-    key: row by row; L2-normalised inside.
-    queue: unit vectors, used as they are.
-    temperature: τ.
-    weights: of each row in the mean; 0 is padding and may hold anything.
-    queue_weights: a row of weight 0 is no negative.
-    axis_name: the devices whose weights share the mean; see `weighted_mean`.
+    query: rows of any float dtype; L2-normalised here, in at least float32.
+    key: the key of each query, in the same order; L2-normalised here.
+    queue: unit vectors; used as they are.
+    temperature: τ, which divides the cosines.
+    weights: the weight of each row in the mean; a row of weight 0 is padding
+      and may hold anything.
+    queue_weights: a row of the queue with weight 0 is not a negative.
+    axis_name: the axis of the devices that share the mean; see
+      `weighted_mean`.
 
   Returns:
     This device's share of the loss, a scalar in `promote_types(dtype,
     float32)`; 0 where all weights are 0.
 
   Raises:
-    ValueError: shapes that do not match.
+    ValueError: the shapes do not match.
   """
   logits = _logits(query, key, queue, weights, queue_weights) / temperature
   values = optax.softmax_cross_entropy_with_integer_labels(
@@ -55,14 +57,23 @@ def queue_accuracy(
   queue_weights: Shaped[Array, 'k'] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, '']:
-  """How often a query's nearest candidate is its own key; see above."""
+  """How often a query's nearest candidate is its own key.
+
+  The arguments and the candidates are those of `info_nce_queue`.
+  """
   logits = _logits(query, key, queue, weights, queue_weights)
   hits = (logits.argmax(axis=1) == 0).astype(logits.dtype)
   return rows.weighted_mean(hits, weights, axis_name)
 
 
-def _logits(query, key, queue, weights, queue_weights):
-  """(rows, 1 + k) cosines, the own key first; -inf for what is no candidate."""
+def _logits(
+  query: Float[Array, 'rows d'],
+  key: Float[Array, 'rows d'],
+  queue: Float[Array, 'k d'],
+  weights: Shaped[Array, 'rows'] | None,
+  queue_weights: Shaped[Array, 'k'] | None,
+) -> Float[Array, 'rows candidates']:
+  """Cosines (rows, 1 + k): the own key first, -inf for what is no candidate."""
   rows.check_rows(query=query, key=key, weights=weights)
   if queue.ndim != 2 or queue.shape[1] != query.shape[1]:
     raise ValueError(
@@ -70,7 +81,8 @@ def _logits(query, key, queue, weights, queue_weights):
       f'query of shape {query.shape}.'
     )
   if queue_weights is not None:
-    # Of another shape it could broadcast over the rows, to another loss.
+    # An array of another shape could broadcast over the rows and change the
+    # loss without an error.
     found, expected = jnp.shape(queue_weights), queue.shape[:1]
     if found != expected:
       raise ValueError(

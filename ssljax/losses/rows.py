@@ -1,6 +1,7 @@
-"""What the losses over rows share: unit rows and means that know padding."""
+"""Helpers of the losses over rows: unit rows, and means without padding."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,26 +10,28 @@ from jaxtyping import Array, Float, Shaped
 
 from ssljax import parallel
 
-# A GPU rounds float32 products to 10 bits and a TPU to 8 unless told not to;
-# divided by a temperature of 0.1 that is 1e-2 of a logit and more.
+# By default a GPU rounds the factors of a float32 product to 10 bits and a TPU
+# to 8. Divided by a temperature of 0.1, that is an error of 1e-2 or more in a
+# logit.
 matmul = functools.partial(jnp.matmul, precision=Precision.HIGHEST)
 
 
 def normalize(x: Float[Array, '... d']) -> Float[Array, '... d']:
   """x / |x| over the last axis, in `promote_types(x.dtype, float32)`.
 
-  A row shorter than eps is scaled by 1/eps instead, so that value and
-  gradient are finite at zero, where x / |x| has neither. eps is 1e-6, or the
-  smallest normal number of x's own dtype where that is larger (fp16: 6e-5):
-  1/eps multiplies the gradient, which goes back in that dtype.
+  A row shorter than eps is multiplied by 1/eps instead. Value and gradient are
+  then finite at zero, where x / |x| has neither. eps is 1e-6, or the smallest
+  normal number of x's own dtype where that number is larger (fp16: 6e-5),
+  because 1/eps multiplies the gradient, which flows back in x's dtype.
   """
   x = jnp.asarray(x)
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   tiny = jnp.finfo(jnp.promote_types(x.dtype, jnp.float16)).tiny
   eps = max(1e-6, float(tiny))
   x = x.astype(dtype)
-  # Without keepdims: XLA moved that reshape to different places in a loss
-  # and in its retrieval accuracy, and then computed all products twice.
+  # Without keepdims, because XLA moved the reshape of keepdims to different
+  # places in a loss and in its retrieval accuracy, and then computed all
+  # products twice.
   squares = jnp.sum(jnp.square(x), axis=-1)
   return x * jax.lax.rsqrt(jnp.maximum(squares, eps**2))[..., None]
 
@@ -38,26 +41,35 @@ def weighted_mean(
   weights: Shaped[Array, 'rows'] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, '']:
-  """This device's share of Σ w·value / Σ w, the sums over all devices.
+  """This device's share of Σ w·value / Σ w, with sums over all devices.
 
-  `parallel.mean` of the shares is the global weighted mean, and 0 where all
-  weights are: the division is by the mean over devices of the local Σ w. A
-  mean of local weighted means would count a row more on a device that holds
-  fewer of them. Without weights it is the local mean.
+  `parallel.mean` of the shares is the global weighted mean, or 0 where all
+  weights are 0. Each share is divided by the mean over devices of the local
+  Σ w. Averaging local weighted means would be wrong, because a row would count
+  more on a device with less weight in all. Without weights the share is the
+  local mean.
   """
   if weights is None:
     return jnp.mean(values)
   weights = jnp.asarray(weights).astype(values.dtype)
-  # By value: 0 · inf is NaN, and a row of weight 0 may hold anything.
+  # Selected rather than multiplied by 0: a row of weight 0 may hold anything,
+  # and 0 · inf is NaN.
   weighted = jnp.where(weights > 0, weights * values, 0)
   total = parallel.mean(jnp.sum(weights), axis_name)
   return jnp.sum(weighted) / jnp.where(total > 0, total, 1)
 
 
-def check_rows(**arrays) -> None:
-  """Refuses anything but matrices of one shape and, beside them, vectors.
+def check_rows(**arrays: Any) -> None:
+  """Refuses arrays that are not matrices of one shape with matching vectors.
 
-  Broadcasting would turn a forgotten axis into a wrong loss without a word.
+  Otherwise a forgotten axis would broadcast and give a wrong loss silently.
+
+  Args:
+    **arrays: by name. The first array is the matrix that the others have to
+      match; 'weights' and 'groups' are vectors, and may be None.
+
+  Raises:
+    ValueError: an array has another shape.
   """
   (first, matrix), *others = arrays.items()
   shape = jnp.shape(matrix)

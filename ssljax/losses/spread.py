@@ -1,4 +1,4 @@
-"""How far features spread: what tells a collapse from a low loss."""
+"""How far features spread: measures that tell a collapse from a low loss."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,19 +11,20 @@ def feature_spread(
 ) -> dict[str, Float[Array, '']]:
   """Three standard deviations of unit features, and their effective rank.
 
-  The standard deviations are means over dimensions, times √d: 1 for features
-  spread evenly over the sphere, 0 for a collapse. On sequences the flattened
-  one alone is no evidence: features that tell only the position keep it at
-  0.96, and only `std_across_images` shows them.
+  The standard deviations are means over the dimensions, times √d: 1 for
+  features that spread evenly over the sphere, 0 for a collapse. On sequences
+  'std' alone does not rule out a collapse: features that encode only the
+  position keep it at 0.96, and only 'std_across_images' reveals them.
 
   Args:
-    features: one device's; averaged over devices these figures are those of
-      the devices' parts, not of the whole batch.
+    features: the features on one device. Averaged over devices, these figures
+      describe each device's part of the batch, not the whole batch.
 
   Returns:
-    'std': over all rows. 'effective_rank': (Σλ)² / Σλ² of the covariance's
-    eigenvalues λ, between 1 and d. On sequences also 'std_across_images': over
-    images at one position; 'std_across_positions': over positions of one image.
+    'std': over all rows. 'effective_rank': (Σλ)² / Σλ² of the eigenvalues λ of
+    the covariance, between 1 and d. On sequences also 'std_across_images', over
+    the images at one position, and 'std_across_positions', over the positions
+    of one image.
   """
   unit = normalize(features) * jnp.sqrt(features.shape[-1] * 1.0)
   rows = unit.reshape(-1, unit.shape[-1])
