@@ -1,4 +1,4 @@
-"""A small convolutional encoder that keeps where things are."""
+"""A small convolutional encoder that keeps the positions of what it sees."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,22 @@ from ssljax.models.maps import sow
 
 
 class ConvNet(nn.Module):
-  """Strided convolutions, a grid of cells, one Dense: an image's features.
+  """Image -> features: strided convolutions, a grid of cells, one Dense layer.
 
-  The mean over a last feature map, as in a ResNet, leaves a small network to
-  recognise a whole character at every place before it can tell one; with the
-  cells side by side it learns single characters in a tenth of the steps
-  (docs/notes/2026-11-images.md). The grid has the same size for all images, so
-  patches of one can be seen as well.
+  A ResNet averages its last feature map over all positions. With such a mean, a
+  small network must recognise a whole character at every position before it can
+  tell two characters apart. Here the Dense layer sees the cells side by side,
+  and the network learns single characters in a tenth of the steps
+  (docs/notes/2026-11-images.md). The grid has the same size for all image
+  sizes, so the encoder accepts patches of an image too.
 
-  Feature maps are sown for decoders, fine ones first; see `networks.maps`.
+  The encoder sows its feature maps for decoders, from the finest to the
+  coarsest; see `networks.maps`.
 
   Attributes:
-    channels: of each convolution, which halves the image.
-    grid: rows and columns of cells.
-    width: features.
+    channels: output channels of each convolution; each one halves the image.
+    grid: the number of rows and of columns of cells.
+    width: the number of features.
     dtype: compute type; parameters stay float32.
   """
 
@@ -38,7 +40,7 @@ class ConvNet(nn.Module):
   def __call__(
     self, images: Float[Array, 'b h w c'], *, train: bool = False
   ) -> Float[Array, 'b d']:
-    del train  # every encoder is called alike; nothing here depends on it
+    del train  # part of every encoder's signature; this encoder ignores it
     x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
     for level, channels in enumerate(self.channels):
       x = nn.Conv(

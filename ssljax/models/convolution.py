@@ -1,11 +1,14 @@
-"""A convolution for the backend at hand.
+"""A convolution that runs fast on the CPU backend too.
 
-XLA's CPU convolutions run far below its matrix products, and their gradients
-more so. On CPU a convolution is therefore the product of its patches with its
-kernel: the same parameters and result, about half the time of a training step
-of the default encoder. Accelerators, and kernels with gaps or in groups, keep
-XLA's own.
+XLA's CPU convolutions, and even more their gradients, run far slower than its
+matrix products. On CPU a convolution is therefore computed as the product of
+its patches with its kernel. Parameters and result are the same, and a training
+step of the default encoder takes about half the time. Accelerators use XLA's
+own convolution, and so do dilated and grouped convolutions.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +18,27 @@ from jax import lax
 def conv_general_dilated(
   inputs: jax.Array,
   kernel: jax.Array,
-  strides,
-  padding,
+  strides: Sequence[int],
+  padding: str | Sequence[tuple[int, int]],
   *,
-  lhs_dilation=None,
-  rhs_dilation=None,
-  dimension_numbers=None,
-  feature_group_count=1,
-  precision=None,
-  **kwargs,
+  lhs_dilation: Sequence[int] | None = None,
+  rhs_dilation: Sequence[int] | None = None,
+  dimension_numbers: lax.ConvDimensionNumbers | None = None,
+  feature_group_count: int = 1,
+  precision: lax.PrecisionLike = None,
+  **kwargs: Any,
 ) -> jax.Array:
-  """Stands in for `lax.conv_general_dilated` in `flax.linen.Conv`.
+  """Replaces `lax.conv_general_dilated` in `flax.linen.Conv`.
+
+  The arguments not listed here are those of `lax.conv_general_dilated`. On CPU
+  `dimension_numbers` and the further keyword arguments are ignored.
 
   Args:
     inputs: `(batch, height, width, channels)`.
     kernel: `(kernel height, kernel width, channels, features)`.
     strides: `(vertical, horizontal)`.
-    padding: 'SAME', 'VALID' or pairs of rows and columns.
+    padding: 'SAME', 'VALID', or the rows and columns to pad as `((top, bottom),
+      (left, right))`.
   """
   dilated = any(
     step != 1 for step in (*(lhs_dilation or ()), *(rhs_dilation or ()))

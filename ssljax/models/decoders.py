@@ -13,31 +13,36 @@ from ssljax.models.convolution import conv_general_dilated
 
 
 class Decoder(nn.Module):
-  """Features and feature maps to a picture (U-Net, arXiv 1505.04597).
+  """Features and feature maps -> picture (U-Net, arXiv 1505.04597).
 
-  Starts from the features at the size of the coarsest map and doubles its way
-  up to the finest map, by linear interpolation and a convolution each. With
-  skips each map, and beside the finest the input itself, is laid beside what
-  has come so far, each channel times a factor that the features give (FiLM,
-  arXiv 1709.07871), a line's frame by frame: from there it is one sign to print
+  The decoder starts from the features at the size of the coarsest map and works
+  its way up to the finest map, level by level, with a linear interpolation and
+  a convolution each.
+
+  With skips, the map of each level is concatenated to the channels so far; at
+  the finest level and scale 1, so is the input image. The features give a
+  factor for each channel of these maps (FiLM, arXiv 1709.07871); on a line they
+  do so frame by frame. A change of one factor's sign is then enough to print
   light ink on a dark ground as dark ink.
 
-  Without skips all of the picture passes through the features, and is added to
-  a coarse one that is linear in them: else the features stay a single number
-  for hundreds of steps, how bright the image is.
+  Without skips, the whole picture passes through the features. The decoder then
+  adds a coarse picture that is linear in the features, because otherwise the
+  features encode a single number, the image's brightness, for hundreds of
+  steps.
 
-  From the finest map to pixels each place gives a small square of them
-  (sub-pixel convolution, arXiv 1609.05158): a convolution at the picture's own
-  size would cost four times as much as all the rest. GroupNorm, as a decoder of
-  one image at a time has no batch to normalise by; none beside the finest map,
-  as what is drawn there has to know the image's contrast.
+  At the finest map each cell gives a small square of pixels (sub-pixel
+  convolution, arXiv 1609.05158), because a convolution at the picture's own
+  size would cost four times as much as all the rest. The norms are GroupNorm,
+  because a decoder of one image at a time has no batch to normalise by. The
+  finest level has no norm, because what is drawn there depends on the image's
+  contrast.
 
   Attributes:
-    width: half the channels beside the finest map, a quarter of those beside
-      coarser ones.
-    channels: of the picture.
-    skips: whether the maps are looked at, or only their sizes.
-    scale: the picture's side is the input's over this.
+    width: half the channels at the finest level, and a quarter of the channels
+      at the coarser levels.
+    channels: channels of the picture.
+    skips: whether the decoder reads the maps, or only their sizes.
+    scale: the input's side divided by the picture's side.
     dtype: compute type; parameters stay float32.
   """
 
@@ -54,7 +59,17 @@ class Decoder(nn.Module):
     maps: Sequence[Float[Array, 'b _h _w _c']],
     images: Float[Array, 'b h w c'],
   ) -> Float[Array, 'b _h _w channels']:
-    """`maps` fine ones first; `images` what they are of."""
+    """Draws a picture of each image.
+
+    Args:
+      features: the encoder's features of the images.
+      maps: the encoder's feature maps, from the finest to the coarsest.
+      images: the encoder's input.
+
+    Raises:
+      UserError: no map is as small as the picture, or a line's number of frames
+        differs from the columns of the coarsest map.
+    """
     _, height, width, _ = images.shape
     finest = (height // self.scale, width // self.scale)
     levels = [
@@ -65,8 +80,8 @@ class Decoder(nn.Module):
     if not levels:
       raise UserError(
         f'Found feature maps of {[each.shape[1] for each in maps]} rows for '
-        f'pictures of {finest[0]}; expected one as small. Lower decoder.scale, '
-        'or use a deeper encoder.'
+        f'pictures of {finest[0]}; expected a map as small as the picture. '
+        'Lower decoder.scale, or use a deeper encoder.'
       )
     squares = tuple(
       -(-size // cells)
@@ -92,7 +107,8 @@ class Decoder(nn.Module):
     if not self.skips:
       coarse = self._start(features, coarsest, self.channels, name='coarse')
       x += jax.image.resize(coarse, x.shape, 'linear')
-    if self.scale == 1:  # a map of an odd size covers a pixel too many
+    # Where the image's side is odd, the cells cover a pixel too many.
+    if self.scale == 1:
       return x[:, :height, :width]
     if x.shape[1:3] != finest:
       x = jax.image.resize(x, (len(x), *finest, self.channels), 'linear')
@@ -101,14 +117,20 @@ class Decoder(nn.Module):
   def _width(self, level: int) -> int:
     return self.width * 2 ** min(level + 1, 2)
 
-  def _start(self, features, size, channels: int, name: str | None = None):
-    """Features as a map: of an image by one Dense, of a line frame by frame."""
+  def _start(
+    self,
+    features: Float[Array, 'b *time d'],
+    size: Sequence[int],
+    channels: int,
+    name: str | None = None,
+  ) -> Float[Array, 'b _h _w _c']:
+    """Features as a map: one Dense on an image, or on each frame of a line."""
     rows, columns = size
     if features.ndim == 3:
       if features.shape[1] != columns:
         raise UserError(
           f'Found {features.shape[1]} frames for a map {columns} columns wide; '
-          'expected one a column.'
+          'expected one frame per column.'
         )
       x = nn.Dense(rows * channels, dtype=self.dtype, name=name)(features)
       x = x.reshape(*features.shape[:2], rows, channels)
@@ -118,12 +140,21 @@ class Decoder(nn.Module):
     )
     return x.reshape(-1, rows, columns, channels)
 
-  def _level(self, x, beside, size, channels: int, *, norm: bool):
+  def _level(
+    self,
+    x: Float[Array, 'b _h _w _c'],
+    beside: Sequence[Float[Array, 'b _h _w _c']],
+    size: Sequence[int],
+    channels: int,
+    *,
+    norm: bool,
+  ) -> Float[Array, 'b _h _w _c']:
     shape = (x.shape[0], *size, x.shape[-1])
     if x.shape != shape:
       x = jax.image.resize(x, shape, 'linear')
     x = jnp.concatenate([x, *(each.astype(x.dtype) for each in beside)], -1)
-    # Fewer channels before the convolution, most of whose time they are.
+    # The Dense reduces the channels, because they cost most of the time of the
+    # convolution after it.
     x = nn.gelu(nn.Dense(channels, dtype=self.dtype)(x))
     x = nn.Conv(channels, (3, 3), dtype=self.dtype)(x)
     if norm:
@@ -132,10 +163,10 @@ class Decoder(nn.Module):
 
 
 class Modulation(nn.Module):
-  """Each channel of a map times a factor (FiLM without shifts, 1709.07871).
+  """Multiplies each channel of a map by a factor (FiLM, 1709.07871, no shifts).
 
-  The factors are linear in the features: one a channel of an image, and of a
-  line one a channel and frame.
+  The factors are linear in the features: one per channel for an image, one per
+  channel and frame for a line.
 
   Attributes:
     dtype: compute type; parameters stay float32.
@@ -154,11 +185,11 @@ class Modulation(nn.Module):
     return x * jax.image.resize(factors, shape, 'linear')[:, None]
 
 
-def _alike(count: int):
-  """Initializes a kernel so that all pixels of a square begin alike.
+def _alike(count: int) -> nn.initializers.Initializer:
+  """Initializes a kernel so that all pixels of a square start out equal.
 
-  Else the picture begins as a checkerboard, and keeps some of it (ICNR, arXiv
-  1707.02937).
+  Otherwise the picture starts as a checkerboard and keeps some of it (ICNR,
+  arXiv 1707.02937).
   """
   initialize = nn.initializers.lecun_normal()
 
@@ -170,9 +201,11 @@ def _alike(count: int):
 
 
 def _fold(
-  images: Float[Array, 'b h w c'], squares, cells
+  images: Float[Array, 'b h w c'],
+  squares: Sequence[int],
+  cells: Sequence[int],
 ) -> Float[Array, 'b _h _w _c']:
-  """Squares of pixels as the channels of (rows, columns) of `cells`."""
+  """Turns squares of pixels into the channels of a map of `cells`."""
   (batch, *sizes, channels), (rows, columns) = images.shape, cells
   wanted = (rows * squares[0], columns * squares[1])
   pads = [(0, to - size) for size, to in zip(sizes, wanted, strict=True)]
@@ -181,8 +214,10 @@ def _fold(
   return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, -1)
 
 
-def _unfold(x: Float[Array, 'b _h _w _c'], squares) -> Float[Array, 'b h w c']:
-  """The way back from `_fold`."""
+def _unfold(
+  x: Float[Array, 'b _h _w _c'], squares: Sequence[int]
+) -> Float[Array, 'b h w c']:
+  """Turns channels back into squares of pixels, the inverse of `_fold`."""
   batch, rows, columns, _ = x.shape
   x = x.reshape(batch, rows, columns, *squares, -1)
   x = x.transpose(0, 1, 3, 2, 4, 5)
@@ -190,13 +225,13 @@ def _unfold(x: Float[Array, 'b _h _w _c'], squares) -> Float[Array, 'b h w c']:
 
 
 class PatchCritic(nn.Module):
-  """A logit a patch, whether it is real (pix2pix, arXiv 1611.07004, 3.2.2).
+  """One logit per patch: is it real? (pix2pix, arXiv 1611.07004, section 3.2.2)
 
-  Strided 4x4 convolutions. Each image is normalised by itself: BatchNorm would
-  have to see real and made pictures apart.
+  Strided 4x4 convolutions. Each image is normalised by itself, because
+  BatchNorm would have to see real and made pictures separately.
 
   Attributes:
-    widths: channels of each convolution, each of which halves the picture.
+    widths: channels of each convolution; each one halves the picture.
   """
 
   widths: Sequence[int] = (32, 64, 128)

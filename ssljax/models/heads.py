@@ -10,24 +10,24 @@ from jaxtyping import Array, Bool, Float
 from ssljax.errors import check_known
 from ssljax.models.norm import BatchNorm
 
-# Keras's default.
+# The default initializer of Keras.
 _GLOROT = nn.initializers.glorot_uniform()
 
 
 class Projector(nn.Module):
-  """Dense without bias, LeakyReLU 0.18, Dense: the article's SimCLR head.
+  """Dense without bias, LeakyReLU 0.18, Dense: the article's SimCLR projector.
 
   With BatchNorm after each Dense it is the article's SimSiam projector: Dense,
   BatchNorm, LeakyReLU, Dense, BatchNorm.
 
   Attributes:
     width: outputs of both Dense layers.
-    batch_norm: puts BatchNorm after each Dense. The article's SimCLR head has
-      none; without it a small encoder's loss stays at ln N.
-    momentum: of BatchNorm's running statistics (Keras's default).
-    epsilon: of BatchNorm (Keras's default).
-    axis_name: the devices that share BatchNorm's statistics.
-    groups: of a split BatchNorm; see there.
+    batch_norm: whether BatchNorm follows each Dense. The article's SimCLR head
+      has no BatchNorm; without BatchNorm a small encoder's loss stays at ln N.
+    momentum: decay of BatchNorm's running statistics (Keras's default).
+    epsilon: added to BatchNorm's variance (Keras's default).
+    axis_name: the axis of the devices that share BatchNorm's statistics.
+    groups: the groups of a split BatchNorm; see `BatchNorm`.
   """
 
   width: int = 128
@@ -45,7 +45,7 @@ class Projector(nn.Module):
     train: bool,
     mask: Bool[Array, '*rows'] | None = None,
   ) -> Float[Array, '*rows p']:
-    def norm(x):
+    def norm(x: Array) -> Array:
       if not self.batch_norm:
         return x
       return BatchNorm(
@@ -60,21 +60,22 @@ class Projector(nn.Module):
 
 
 class Predictor(nn.Module):
-  """Dense without bias, LeakyReLU 0.18, BatchNorm, Dense: the article's.
+  """Dense without bias, LeakyReLU 0.18, BatchNorm, Dense, as in the article.
 
   SimSiam's own order is Dense, BatchNorm, ReLU, Dense (arXiv 2011.10566,
-  section 3). Both have BatchNorm in the hidden layer and none at the output.
+  section 3). Both predictors have BatchNorm in the hidden layer and none at the
+  output.
 
   Attributes:
-    width: outputs, as many as the projector's.
-    hidden: outputs of the first Dense; narrower than `width`. The article
-      leaves its size open; a quarter is the paper's.
-    hidden_norm: BatchNorm in the hidden layer.
-    output_norm: BatchNorm at the output, which the article warns of.
-    momentum: of BatchNorm's running statistics (Keras's default).
-    epsilon: of BatchNorm (Keras's default).
-    axis_name: the devices that share BatchNorm's statistics.
-    groups: of a split BatchNorm; see there.
+    width: outputs of the predictor, as many as the projector has.
+    hidden: outputs of the first Dense, fewer than `width`. The article does not
+      give this number; the paper's is a quarter of `width`.
+    hidden_norm: whether the hidden layer has BatchNorm.
+    output_norm: whether the output has BatchNorm, which the article warns of.
+    momentum: decay of BatchNorm's running statistics (Keras's default).
+    epsilon: added to BatchNorm's variance (Keras's default).
+    axis_name: the axis of the devices that share BatchNorm's statistics.
+    groups: the groups of a split BatchNorm; see `BatchNorm`.
   """
 
   width: int = 128
@@ -110,19 +111,20 @@ class Predictor(nn.Module):
 class Mlp(nn.Module):
   """Dense, BatchNorm, ReLU, ..., Dense: the heads of the papers on images.
 
-  SimCLR, BYOL: (hidden, out). MoCo v1: (out,); v2: (hidden, out) with no
-  hidden norm. SimSiam's projector ends in a plain norm. A Dense has a bias
-  where no norm follows it. Kernels start as flax's do (LeCun).
+  SimCLR and BYOL use widths (hidden, out). MoCo v1 uses (out,), and v2 uses
+  (hidden, out) without a hidden norm. SimSiam's projector ends in a plain norm.
+  A Dense has a bias where no norm follows it. Kernels start from flax's default
+  (LeCun).
 
   Attributes:
     widths: outputs of each Dense.
-    hidden_norm: BatchNorm before each ReLU.
-    output_norm: 'none'; 'affine'; or 'plain', BatchNorm that learns nothing.
-    momentum: of BatchNorm's running statistics.
-    epsilon: of BatchNorm.
-    axis_name: the devices that share BatchNorm's statistics.
-    groups: of a split BatchNorm; see there.
-    output_bias: of the last Dense, where no norm follows it.
+    hidden_norm: whether BatchNorm precedes each ReLU.
+    output_norm: 'none'; 'affine'; or 'plain', BatchNorm without parameters.
+    momentum: decay of BatchNorm's running statistics.
+    epsilon: added to BatchNorm's variance.
+    axis_name: the axis of the devices that share BatchNorm's statistics.
+    groups: the groups of a split BatchNorm; see `BatchNorm`.
+    output_bias: whether the last Dense has a bias where no norm follows it.
   """
 
   widths: Sequence[int] = (512, 128)
@@ -144,7 +146,7 @@ class Mlp(nn.Module):
   ) -> Float[Array, '*rows p']:
     check_known('output_norm', self.output_norm, ('none', 'affine', 'plain'))
 
-    def norm(x, affine=True):
+    def norm(x: Array, affine: bool = True) -> Array:
       return BatchNorm(
         self.momentum, self.epsilon, self.axis_name, self.groups, affine
       )(x, train=train, mask=mask)
@@ -160,11 +162,11 @@ class Mlp(nn.Module):
 
 
 class Classifier(nn.Module):
-  """One Dense layer: logits of so many classes, in float32 at least.
+  """One Dense layer to the logits of the classes, in at least float32.
 
   Attributes:
-    classes: their number.
-    pooled: the frames of a sequence are averaged first.
+    classes: the number of classes.
+    pooled: whether the frames of a sequence are averaged first.
   """
 
   classes: int
@@ -178,7 +180,7 @@ class Classifier(nn.Module):
     train: bool = False,
     mask: Bool[Array, '*rows'] | None = None,
   ) -> Float[Array, '*rows c']:
-    del train, mask  # every head is called alike
+    del train, mask  # part of every head's signature; this head ignores them
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if self.pooled and x.ndim == 3:
       x = x.mean(axis=1)
@@ -186,7 +188,7 @@ class Classifier(nn.Module):
 
 
 class Positionwise(nn.Module):
-  """A Dense layer for each place, then all of them beside one another.
+  """A Dense layer of its own for each place; the outputs are concatenated.
 
   Attributes:
     width: outputs of each layer.

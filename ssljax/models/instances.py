@@ -1,16 +1,17 @@
 """From a sequence of frames to the rows that a loss compares.
 
-An instance map is `(features, columns) -> rows, weights`: features `(batch,
-time, d)`, the source x of every frame `(batch, time)` in pixels (-1 where the
-frame is padding), rows `(batch * instances, d)` and weights `(batch *
-instances,)`, 1 for a row that shows something and 0 for one that does not.
-SeqCLR (arXiv 2012.10873, section 3.3) maps features and then projects; here,
-as in the article, the map comes last.
+An instance map is `(features, columns) -> rows, weights`. `features` are
+`(batch, time, d)`. `columns`, `(batch, time)`, hold the source x of each frame
+in pixels, or -1 where the frame is padding. `rows` are `(batch * instances,
+d)`. `weights`, `(batch * instances,)`, are 1 for a row that shows something and
+0 otherwise. SeqCLR (arXiv 2012.10873, section 3.3) maps instances first and
+projects them afterwards; here, as in the article, the instance map comes last.
 """
 
 import math
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -21,9 +22,15 @@ Instances = Callable[
 
 
 def plain_columns(
-  features: Float[Array, 'b *time d'], encoder
+  features: Float[Array, 'b *time d'], encoder: nn.Module
 ) -> Float[Array, 'b *time']:
-  """The columns of images as they are: an image's frames follow its pixels."""
+  """The columns of images that no view has changed.
+
+  Args:
+    features: the encoder's features of the images.
+    encoder: a sequence encoder, whose `stride` is the number of pixels between
+      two frames, or any encoder of single features.
+  """
   if features.ndim == 2:
     return jnp.zeros(len(features))
   time = features.shape[1]
@@ -31,8 +38,16 @@ def plain_columns(
   return jnp.broadcast_to(columns, features.shape[:2])
 
 
-def _average(features, columns, shares) -> tuple[Array, Array]:
-  """Flat means over frames by `shares` (batch or 1, rows, time); their sum."""
+def _average(
+  features: Float[Array, 'b t d'],
+  columns: Float[Array, 'b t'],
+  shares: Float[Array, '_b rows t'],
+) -> tuple[Float[Array, 'n d'], Float[Array, 'n']]:
+  """Weighted means over frames, as flat rows, and the total weight of each row.
+
+  `shares` are the weights of the frames, `(batch or 1, rows, time)`; frames of
+  padding get no weight.
+  """
   shares = shares * (columns >= 0)[:, None, :]
   total = shares.sum(axis=-1)
   rows = jnp.einsum('brt,btd->brd', shares, features)
@@ -41,11 +56,20 @@ def _average(features, columns, shares) -> tuple[Array, Array]:
 
 
 def _spans(
-  features, columns, starts, length, stride, whole
-) -> tuple[Array, Array]:
-  """Means over the spans [start, start + length), in frames of `whole`."""
+  features: Float[Array, 'b t d'],
+  columns: Float[Array, 'b t'],
+  starts: Float[Array, 'rows'],
+  length: float,
+  stride: float | None,
+  whole: int,
+) -> tuple[Float[Array, 'n d'], Float[Array, 'n']]:
+  """Means over the spans [start, start + length) of a line.
+
+  The line has `whole` frames; a view may show a window of it.
+  """
   batch, time, _ = features.shape
-  # A frame covers [left, left + 1); one that a span cuts is shared by area.
+  # A frame covers [left, left + 1). Where a span cuts a frame, the frame counts
+  # with the part that lies inside the span.
   if stride is None:
     left = jnp.arange(time, dtype=jnp.float32)[None, None]
   else:
@@ -53,7 +77,8 @@ def _spans(
   ends = (starts + length)[:, None]
   overlap = jnp.minimum(left + 1, ends) - jnp.maximum(left, starts[:, None])
   rows, covered = _average(features, columns, jnp.clip(overlap, 0, 1))
-  # The padded spans at either end are whole when all their real frames are.
+  # A span that reaches beyond either end of the line is complete when it covers
+  # all the frames that it has inside the line.
   full = jnp.minimum(starts + length, whole) - jnp.maximum(starts, 0)
   weights = covered >= 0.5 * jnp.tile(full, batch)
   return rows, weights.astype(jnp.float32)
@@ -64,23 +89,23 @@ def frames(
 ) -> Instances:
   """Averages of `pool` neighbouring frames: Keras `AvgPool1D(pool, 'same')`.
 
-  `ceil(time / pool)` rows an image; padding is not counted (the flax default
-  strides by 1 and counts it).
+  Each image gives `ceil(time / pool)` rows. Padding is not counted, while
+  flax's pooling counts it, and strides by 1, by default.
 
   Args:
-    pool: frames of an instance.
-    stride: source pixels between two frames. Given, frames are pooled by the
-      source x they show, so rows of two views match although one is shifted
-      or scaled against the other; a row less than half covered has weight 0.
-      None pools by frame number, for views that are aligned.
-    time: frames of the whole line, where a view may show a window of it; those
-      of the view if None.
+    pool: frames per instance.
+    stride: source pixels between two frames. If given, frames are pooled by the
+      source x that they show. The rows of two views then match although one
+      view is shifted or scaled; a row that is less than half covered has weight
+      0. None pools by frame number, for views that are aligned.
+    time: frames of the whole line, where a view may show a window of it; None
+      takes the frames of the view.
   """
 
   def instances(features, columns):
     whole = time or features.shape[1]
     count = math.ceil(whole / pool)
-    # Keras pads evenly and puts the odd frame at the end.
+    # Keras pads both ends evenly and puts an odd frame of padding at the end.
     first = -((count * pool - whole) // 2)
     starts = first + pool * jnp.arange(count, dtype=jnp.float32)
     return _spans(features, columns, starts, pool, stride, whole)
@@ -94,7 +119,7 @@ def windows(
   """Averages over `count` equal windows of the line (SeqCLR's adaptive pool).
 
   Args:
-    count: windows of an image.
+    count: windows per image.
     stride: as in `frames`.
     time: as in `frames`.
   """
@@ -109,7 +134,7 @@ def windows(
 
 
 def whole() -> Instances:
-  """One row an image: the mean over its frames."""
+  """One row per image, the mean over its frames."""
 
   def instances(features, columns):
     rows, covered = _average(features, columns, jnp.ones((1, 1, 1)))

@@ -1,11 +1,13 @@
-"""A chain of modules, with the statistics that some of them carry.
+"""Chains of modules, together with the statistics that some modules carry.
 
 The parts of a method (encoder, projector, predictor, ...) are a dict of flax
-modules, each applied to the output of the one before. Params and statistics
-are dicts by the same names; a part without BatchNorm has empty statistics.
+modules. Each module is applied to the output of the module before it. Params
+and statistics are dicts with the same names; the statistics of a part without
+BatchNorm are empty.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,12 +16,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ssljax.errors import UserError
+from ssljax.models.instances import Instances
 
 Parts = Mapping[str, nn.Module]
+Variables = Mapping[str, Any]
 
 
-def init(parts: Parts, key, images) -> tuple[dict, dict]:
-  """(params, statistics) of a chain, from float images of one batch."""
+def init(
+  parts: Parts, key: jax.Array, images: Float[Array, 'b ...']
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """(params, statistics) of a chain, from the float images of one batch."""
   params, statistics, x = {}, {}, images
   keys = jax.random.split(key, len(parts))
   for part_key, (name, part) in zip(keys, parts.items(), strict=True):
@@ -31,34 +37,35 @@ def init(parts: Parts, key, images) -> tuple[dict, dict]:
 
 def apply(
   parts: Parts,
-  params,
-  statistics,
+  params: Variables,
+  statistics: Variables,
   x: Float[Array, 'b ...'],
   *,
   train: bool,
   mask: Bool[Array, 'b ...'] | None = None,
-) -> tuple[dict[str, Array], dict]:
-  """Runs a chain.
+) -> tuple[dict[str, Array], dict[str, Any]]:
+  """Runs a chain of modules.
 
   Args:
     parts: the modules, in their order.
-    params: by part; further parts in it are not looked at.
-    statistics: by part; one that is missing has none.
-    x: images, or what the first of the parts takes.
-    train: BatchNorm normalises by this batch, and renews its statistics.
-    mask: of the rows (frames, or images) that are no padding, for all parts
-      but the encoder, which has no BatchNorm where there is padding.
+    params: the params of each part; names beyond `parts` are ignored.
+    statistics: the statistics of each part; a missing name counts as empty.
+    x: images, or whatever the first of the parts takes.
+    train: whether BatchNorm normalises by this batch and renews its statistics.
+    mask: which rows (frames, or images) are not padding. All parts take it but
+      the encoder, which has no BatchNorm where there is padding.
 
   Returns:
-    The output of each part by name, and all statistics, with the new ones.
+    The output of each part by name, and all statistics with the renewed ones.
   """
-  outputs, statistics = {}, dict(statistics)
+  outputs: dict[str, Array] = {}
+  statistics = dict(statistics)
   for name, part in parts.items():
     variables = {
       'params': params[name],
       'batch_stats': statistics.get(name, {}),
     }
-    options = {} if name == 'encoder' else {'mask': mask}
+    options: dict[str, Any] = {} if name == 'encoder' else {'mask': mask}
     x, changed = part.apply(
       variables, x, train=train, mutable=['batch_stats'], **options
     )
@@ -69,19 +76,24 @@ def apply(
 
 
 def encode_each(
-  encoder: nn.Module, params, statistics, views: Sequence[Array]
-) -> tuple[list[Array], dict]:
-  """Features of each view in train mode, with batch statistics of its own.
+  encoder: nn.Module,
+  params: Variables,
+  statistics: Variables,
+  views: Sequence[Float[Array, 'b h w c']],
+) -> tuple[list[Float[Array, 'b *time d']], Variables]:
+  """Features of each view in train mode, with batch statistics per view.
 
   Args:
     encoder: the module.
-    params: of all parts.
-    statistics: of all parts; each view renews the encoder's in turn.
+    params: the params of all parts.
+    statistics: the statistics of all parts; each view renews the encoder's
+      statistics in turn.
     views: images of one size.
   """
   parts = {'encoder': encoder}
   if not statistics.get('encoder'):
-    # Nothing that one image tells another: one call, and one compilation.
+    # Without BatchNorm no image depends on another one, so all views take one
+    # call, and one compilation.
     outputs, statistics = apply(
       parts, params, statistics, jnp.concatenate(views), train=True
     )
@@ -94,20 +106,25 @@ def encode_each(
 
 
 def pair(
-  parts: Parts, params, statistics, views, instances
-) -> tuple[Array, Array, Array, Array, dict]:
-  """Rows of two views that go through encoder and projector as one batch.
+  parts: Parts,
+  params: Variables,
+  statistics: Variables,
+  views: Sequence[tuple[Array, Array]],
+  instances: Instances,
+) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+  """Rows of two views that pass encoder and projector as one batch.
 
   Args:
     parts: the encoder and the projector.
-    params: of all parts.
-    statistics: of all parts.
+    params: the params of all parts.
+    statistics: the statistics of all parts.
     views: two pairs of (images, columns), of one size.
     instances: `(projections, columns) -> rows, weights`.
 
   Returns:
-    The rows of either view, their common weights (a row counts where both views
-    show it), the features of both, and the new statistics.
+    The rows of the first and of the second view, their common weights (a row
+    counts where both views show it), the features of both views, and the new
+    statistics.
   """
   images, columns = (jnp.concatenate(each) for each in zip(*views, strict=True))
   outputs, statistics = apply(
@@ -122,27 +139,29 @@ def pair(
 def encode_sizes(
   encoder: nn.Module,
   heads: Parts,
-  params,
-  statistics,
+  params: Variables,
+  statistics: Variables,
   views: Sequence[tuple[Array, Array]],
-  instances,
-) -> tuple[list[Array], Array, Array, dict]:
+  instances: Instances,
+) -> tuple[list[Array], Array, Array, dict[str, Any]]:
   """Features and rows of views of several sizes, in train mode.
 
-  One call of the encoder a size, and the rows of all views as one batch of the
-  heads, as in SwAV's code.
+  The encoder is called once per size. The heads see the rows of all views as
+  one batch, as in SwAV's code.
 
   Args:
     encoder: the module.
-    heads: what follows it; the last one's output is the projection.
-    params: of all parts.
-    statistics: of all parts.
-    views: (images, columns) each.
-    instances: `(projections, columns) -> rows, weights`, as many of each view.
+    heads: the modules after the encoder; the output of the last one is the
+      projection.
+    params: the params of all parts.
+    statistics: the statistics of all parts.
+    views: a pair of (images, columns) for each view.
+    instances: `(projections, columns) -> rows, weights`; it gives the same
+      number of rows for every view.
 
   Returns:
-    Of each view `(batch, *time, d)` features; of all `(views, rows, p)` rows
-    and `(views, rows)` weights; and the new statistics.
+    The `(batch, *time, d)` features of each view, the `(views, rows, p)` rows
+    and `(views, rows)` weights of all views, and the new statistics.
   """
   sizes, found = {}, {}
   for number, (images, _) in enumerate(views):
@@ -179,8 +198,10 @@ def encode_sizes(
   return features, rows, weights, statistics
 
 
-def features(encoder: nn.Module, params, statistics, images) -> Array:
-  """What the encoder makes of float images, in inference mode."""
+def features(
+  encoder: nn.Module, params: Variables, statistics: Variables, images: Array
+) -> Float[Array, 'b *time d']:
+  """The encoder's features of float images, in inference mode."""
   outputs, _ = apply(
     {'encoder': encoder}, params, statistics, images, train=False
   )
@@ -189,22 +210,25 @@ def features(encoder: nn.Module, params, statistics, images) -> Array:
 
 def maps(
   encoder: nn.Module,
-  params,
-  statistics,
+  params: Variables,
+  statistics: Variables,
   images: Float[Array, 'b h w c'],
   *,
   train: bool,
   name: str = 'encoder',
-) -> tuple[Array, list[Float[Array, 'b _h _w _c']], dict]:
-  """Features, the feature maps behind them (fine ones first), and statistics.
+) -> tuple[Array, list[Float[Array, 'b _h _w _c']], Variables]:
+  """Features, the maps behind them (finest first), and all statistics.
 
   Args:
     encoder: a module that sows its maps.
-    params: of all parts.
-    statistics: of all parts.
-    images: of one size.
+    params: the params of all parts.
+    statistics: the statistics of all parts.
+    images: images of one size.
     train: as for `apply`.
-    name: of the encoder among the parts.
+    name: the encoder's name among the parts.
+
+  Raises:
+    UserError: the encoder sows no maps.
   """
   variables = {
     'params': params[name],
@@ -216,7 +240,7 @@ def maps(
   if 'maps' not in changed:
     raise UserError(
       f'Found {type(encoder).__name__} as the encoder of a task that draws; '
-      'expected one with feature maps, as resnet, vit or sequence.'
+      'expected an encoder with feature maps, such as resnet, vit or sequence.'
     )
   found = [value for (value,) in changed['maps'].values()]
   if train:
@@ -224,8 +248,10 @@ def maps(
   return features, found, statistics
 
 
-def init_drawing(parts: Parts, key, images) -> tuple[dict, dict]:
-  """(params, statistics) of an encoder and the decoder that draws from it."""
+def init_drawing(
+  parts: Parts, key: jax.Array, images: Float[Array, 'b h w c']
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """(params, statistics) of an encoder and the decoder after it."""
   (name, encoder), (last, decoder) = parts.items()
   encoder_key, decoder_key = jax.random.split(key)
   params, statistics = init({name: encoder}, encoder_key, images)
@@ -237,25 +263,31 @@ def init_drawing(parts: Parts, key, images) -> tuple[dict, dict]:
 
 
 def draw(
-  parts: Parts, params, statistics, images, *, train: bool
-) -> tuple[Float[Array, 'b h w c'], Array, dict]:
-  """Pictures that a decoder makes of images, the features, and statistics.
+  parts: Parts,
+  params: Variables,
+  statistics: Variables,
+  images: Float[Array, 'b h w c'],
+  *,
+  train: bool,
+) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b *time d'], Variables]:
+  """Pictures that a decoder makes of images, the features, and new statistics.
 
   Args:
     parts: the encoder and the decoder, by name.
-    params: of all parts.
-    statistics: of all parts.
-    images: of one size.
+    params: the params of all parts.
+    statistics: the statistics of all parts.
+    images: images of one size.
     train: as for `apply`.
   """
   (name, encoder), (last, decoder) = parts.items()
   features, found, statistics = maps(
     encoder, params, statistics, images, train=train, name=name
   )
-  pictures = decoder.apply({'params': params[last]}, features, found, images)
+  variables = {'params': params[last]}
+  pictures: Any = decoder.apply(variables, features, found, images)
   return pictures, features, statistics
 
 
 def pooled(features: Float[Array, 'b *time d']) -> Float[Array, 'b d']:
-  """One row an image: those of a sequence are averaged."""
+  """One row per image; the frames of a sequence are averaged."""
   return features.mean(axis=1) if features.ndim == 3 else features

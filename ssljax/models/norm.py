@@ -1,4 +1,4 @@
-"""BatchNorm that knows padding, devices and groups."""
+"""BatchNorm that respects padding, devices and groups."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,24 +12,24 @@ from ssljax.errors import UserError
 class BatchNorm(nn.Module):
   """BatchNorm over the rows that `mask` admits, on all devices together.
 
-  flax's averages the devices' own masked means, which counts a row more where
-  a device shows fewer of them and is NaN where one shows none. Its default
-  variance, E[x²] - E[x]², cancels where the mean is large.
+  flax's BatchNorm averages the masked means of the devices. A row then counts
+  more on a device with fewer admitted rows, and the mean is NaN where a device
+  has none. Its default variance, E[x²] - E[x]², loses precision where the mean
+  is large.
 
   Attributes:
-    momentum: of the running statistics; torch calls 1 - momentum so.
+    momentum: decay of the running statistics; torch's momentum is 1 minus it.
     epsilon: added to the variance.
-    axis_name: the devices that share the statistics.
-    groups: 0, or split BatchNorm (MoCo, arXiv 1911.05722, section 3.3): so many
-      groups of the global batch, one after another, each with statistics of
-      its own. A device holds its share of the groups, so their number, and not
-      the devices', decides the result. The running statistics are the mean
-      over groups.
-    affine: learn a scale and a bias.
-    scale_init: where the scale starts; 0 makes a residual branch start as
-      nothing.
-    dtype: of the output; that of the input, or float32 if that has fewer bits,
-      unless given. Statistics never have fewer.
+    axis_name: the axis of the devices that share the statistics.
+    groups: 0, or the number of groups of a split BatchNorm (MoCo, arXiv
+      1911.05722, section 3.3). The global batch is cut into so many consecutive
+      groups, each with its own statistics. A device holds its share of the
+      groups, so the result depends on the number of groups and not on the
+      number of devices. The running statistics are the mean over the groups.
+    affine: whether a scale and a bias are learned.
+    scale_init: the initial scale; with 0, a residual branch starts at zero.
+    dtype: of the output; None takes the input's dtype, or float32 where the
+      input has fewer bits. The statistics never have fewer bits than float32.
   """
 
   momentum: float = 0.99
@@ -58,7 +58,8 @@ class BatchNorm(nn.Module):
       mean, var = self._statistics(x, mask)
       if not self.is_initializing():
         for old, new in zip(running, (mean, var), strict=True):
-          # Of each group in a group's shape; the groups' mean is kept.
+          # With groups each statistic has a row per group; the running
+          # statistics keep the mean over the groups.
           new = new.reshape(-1, width).mean(axis=0)
           if self.groups:
             new = parallel.mean(new, self.axis_name)
@@ -75,8 +76,8 @@ class BatchNorm(nn.Module):
       x = self._normalised(x, mean, factor)
     return x.astype(self.dtype or x.dtype)
 
-  def _split(self, x):
-    """(groups of this device, rows of a group, ...)."""
+  def _split(self, x: Array) -> Array:
+    """Reshapes to (this device's groups, rows of a group, ...)."""
     devices = parallel.size(self.axis_name)
     local = self.groups // devices
     if self.groups % devices or not local or len(x) % local:
@@ -88,9 +89,11 @@ class BatchNorm(nn.Module):
       )
     return x.reshape(local, len(x) // local, *x.shape[1:])
 
-  def _statistics(self, x, mask):
-    """Mean and variance, `(d,)`, or `(groups, 1, ..., d)` in groups."""
-    # What is not trained on a batch of devices has no axis to share it with.
+  def _statistics(
+    self, x: Float[Array, '*rows d'], mask: Bool[Array, '*rows'] | None
+  ) -> tuple[Array, Array]:
+    """Mean and variance, `(d,)`, or `(groups, 1, ..., d)` with groups."""
+    # Groups do not share statistics between devices.
     axis_name = None if self.groups else self.axis_name
     axes = tuple(range(x.ndim - 1))
     if self.groups and not self.is_initializing():
@@ -117,7 +120,9 @@ class BatchNorm(nn.Module):
     mean = average(x)
     return mean, average((x - mean) ** 2)
 
-  def _normalised(self, x, mean, factor):
+  def _normalised(
+    self, x: Float[Array, '*rows d'], mean: Array, factor: Array
+  ) -> Float[Array, '*rows d']:
     if mean.ndim == 1:
       return (x - mean) * factor
     return ((self._split(x) - mean) * factor).reshape(x.shape)

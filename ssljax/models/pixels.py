@@ -1,15 +1,15 @@
-"""No encoder at all: the baseline that every representation has to beat."""
+"""The baseline without an encoder, which every representation has to beat."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 
 class Pixels(nn.Module):
-  """The image itself as its features; no parameters."""
+  """The flattened image as its own features, without parameters."""
 
   @nn.compact
   def __call__(
     self, images: Float[Array, 'b h w c'], *, train: bool = False
   ) -> Float[Array, 'b d']:
-    del train
+    del train  # part of every encoder's signature; this encoder ignores it
     return images.reshape(len(images), -1)

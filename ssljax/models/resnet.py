@@ -1,14 +1,16 @@
-"""ResNet (arXiv 1512.03385), in the form that self-supervised work uses.
+"""ResNet (arXiv 1512.03385), in the form that self-supervised papers use.
 
-v1.5: the stride of a bottleneck is in its 3x3 convolution. Padding is the same
-on both sides, as torch's, where 'SAME' would put the odd pixel at the end.
+This is version 1.5, in which the 3x3 convolution of a bottleneck has the
+stride. Padding is the same on both sides, as in torch; 'SAME' would put an odd
+pixel of padding at the end.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from ssljax.errors import check_known
@@ -16,7 +18,7 @@ from ssljax.models.convolution import conv_general_dilated
 from ssljax.models.maps import sow
 from ssljax.models.norm import BatchNorm
 
-# By depth.
+# The options of each ResNet, by its depth.
 RESNETS = {
   18: {'blocks': (2, 2, 2, 2)},
   34: {'blocks': (3, 4, 6, 3)},
@@ -25,23 +27,25 @@ RESNETS = {
 
 
 class ResNet(nn.Module):
-  """Image -> features, the mean over the last feature map.
+  """Image -> features: the mean over the last feature map.
 
-  Feature maps are sown for decoders, fine ones first; see `networks.maps`.
+  The encoder sows its feature maps for decoders, from the finest to the
+  coarsest; see `networks.maps`.
 
   Attributes:
-    blocks: residual blocks of each stage; the stages after the first halve the
-      image and double the channels.
-    bottleneck: blocks of three convolutions with four times as many features,
-      or of two.
+    blocks: residual blocks of each stage; every stage after the first halves
+      the image and doubles the channels.
+    bottleneck: whether a block has three convolutions and four times as many
+      output channels, or two convolutions.
     width: channels of the first stage.
-    stem: 'imagenet', 7x7 with stride 2 and a max-pool, or 'cifar', 3x3 with
-      stride 1 and none, without which images of 32 pixels lose what they show.
-    zero_init: the last norm of a block starts at 0, so that the block starts
-      as the identity (arXiv 1706.02677).
+    stem: 'imagenet', a 7x7 convolution with stride 2 and a max-pool; or
+      'cifar', a 3x3 convolution with stride 1 and no max-pool. The 'imagenet'
+      stem loses what images of 32 pixels show.
+    zero_init: whether the scale of a block's last norm starts at 0, so that the
+      block starts as the identity (arXiv 1706.02677).
     dtype: compute type; parameters and statistics stay float32.
-    axis_name: the devices that share BatchNorm's statistics.
-    groups: of a split BatchNorm; see there.
+    axis_name: the axis of the devices that share BatchNorm's statistics.
+    groups: the groups of a split BatchNorm; see `BatchNorm`.
   """
 
   blocks: Sequence[int] = (2, 2, 2, 2)
@@ -64,7 +68,7 @@ class ResNet(nn.Module):
     else:
       x = nn.relu(self._norm(train)(self._conv(self.width, 7, 2)(x)))
       sow(self, 'stem', x)
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+      x = nn.pool(x, -jnp.inf, lax.max, (3, 3), (2, 2), ((1, 1), (1, 1)))
     block = self._bottleneck if self.bottleneck else self._basic
     for stage, count in enumerate(self.blocks):
       for place in range(count):
@@ -73,19 +77,21 @@ class ResNet(nn.Module):
       sow(self, f'stage{stage}', x)
     return x.mean(axis=(1, 2), dtype=jnp.float32)
 
-  def _basic(self, x, channels: int, stride: int, train: bool):
+  def _basic(self, x: Array, channels: int, stride: int, train: bool) -> Array:
     y = self._conv(channels, 3, stride)(x)
     y = nn.relu(self._norm(train)(y))
     y = self._norm(train, last=True)(self._conv(channels, 3)(y))
     return nn.relu(self._shortcut(x, y, stride, train) + y)
 
-  def _bottleneck(self, x, channels: int, stride: int, train: bool):
+  def _bottleneck(
+    self, x: Array, channels: int, stride: int, train: bool
+  ) -> Array:
     y = nn.relu(self._norm(train)(self._conv(channels, 1)(x)))
     y = nn.relu(self._norm(train)(self._conv(channels, 3, stride)(y)))
     y = self._norm(train, last=True)(self._conv(4 * channels, 1)(y))
     return nn.relu(self._shortcut(x, y, stride, train) + y)
 
-  def _shortcut(self, x, y, stride: int, train: bool):
+  def _shortcut(self, x: Array, y: Array, stride: int, train: bool) -> Array:
     if x.shape == y.shape:
       return x
     return self._norm(train)(self._conv(y.shape[-1], 1, stride)(x))
@@ -102,7 +108,7 @@ class ResNet(nn.Module):
       conv_general_dilated=conv_general_dilated,
     )
 
-  def _norm(self, train: bool, *, last: bool = False):
+  def _norm(self, train: bool, *, last: bool = False) -> Callable[..., Array]:
     norm = BatchNorm(
       momentum=0.9,
       epsilon=1e-5,

@@ -1,7 +1,7 @@
 """The article's recognition network: convolutions, a transformer, a CTC head.
 
-`SequenceEncoder` ends at the sequence feature `fs`, which is what pretraining
-learns; `CtcHead` is the two fully connected layers after it.
+`SequenceEncoder` ends at the sequence feature `fs`, which pretraining learns.
+`CtcHead` is the two fully connected layers after `fs`.
 """
 
 from collections.abc import Sequence
@@ -40,14 +40,15 @@ class TransformerBlock(nn.Module):
 class SequenceEncoder(nn.Module):
   """Image -> sequence feature `fs`, one row for every `stride` pixels of x.
 
-  Feature maps are sown for decoders, fine ones first; see `networks.maps`.
+  The encoder sows its feature maps for decoders, from the finest to the
+  coarsest; see `networks.maps`.
 
   Attributes:
     channels: output channels of each 3x3 convolution.
     strides: (vertical, horizontal) stride of each convolution.
-    width: features of a frame.
+    width: the number of features of a frame.
     layers: transformer blocks.
-    heads: attention heads; divides `width`.
+    heads: attention heads; their number divides `width`.
     dtype: compute type; parameters stay float32.
   """
 
@@ -70,8 +71,9 @@ class SequenceEncoder(nn.Module):
   def __call__(
     self, images: Float[Array, 'b h w c'], *, train: bool = False
   ) -> Float[Array, 'b t d']:
-    del train  # every encoder is called alike; nothing here depends on it
-    # Gray is replicated, so that one set of kernels serves both.
+    del train  # part of every encoder's signature; this encoder ignores it
+    # A gray channel is replicated, so that the same kernels serve gray and
+    # coloured images.
     x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
     for level, (channels, strides) in enumerate(
       zip(self.channels, self.strides, strict=True)
@@ -85,7 +87,7 @@ class SequenceEncoder(nn.Module):
       )(x)
       x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
       sow(self, f'level{level}', x)
-    # One frame is a whole column of the feature map and its two neighbours.
+    # A frame sees a whole column of the feature map and its two neighbours.
     x = nn.Conv(
       self.width,
       (x.shape[1], 3),
@@ -99,7 +101,7 @@ class SequenceEncoder(nn.Module):
 
 
 class CtcHead(nn.Module):
-  """Two fully connected layers; raw float32 logits, class 0 the blank."""
+  """Two fully connected layers to raw float32 logits; class 0 is the blank."""
 
   classes: int
   hidden: int = 128

@@ -1,8 +1,8 @@
 """Vision transformer (arXiv 2010.11929) with fixed positions and mean pooling.
 
-All of it is matrix products, which makes it the faster encoder on CPU. Fixed
-sin-cos positions, as MoCo v3 has them (arXiv 2104.02057), leave nothing to
-learn of where a patch is.
+The whole network consists of matrix products, which makes it the faster encoder
+on CPU. The positions are fixed sines and cosines, as in MoCo v3 (arXiv
+2104.02057), so the network need not learn where a patch is.
 """
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ from ssljax.errors import UserError
 from ssljax.models.maps import sow
 from ssljax.models.sequence import TransformerBlock
 
-# By size.
+# The options of each ViT, by its size.
 VITS = {
   'Ti': {'width': 192, 'layers': 12, 'heads': 3},
   'S': {'width': 384, 'layers': 12, 'heads': 6},
@@ -22,10 +22,18 @@ VITS = {
 }
 
 
-def positions(rows: int, columns: int, width: int) -> np.ndarray:
-  """Sines and cosines of a grid's y and x, a quarter of `width` each.
+def positions(
+  rows: int, columns: int, width: int
+) -> Float[np.ndarray, 'patches width']:
+  """Sines and cosines of a grid's y and x, each a quarter of `width`.
 
-  float32 `(rows · columns, width)`; `width` is a multiple of 4.
+  Args:
+    rows: rows of the grid.
+    columns: columns of the grid.
+    width: a multiple of 4.
+
+  Returns:
+    float32 `(rows · columns, width)`.
   """
   rates = 10_000.0 ** -(np.arange(width // 4) / (width // 4))
   y, x = np.mgrid[:rows, :columns].reshape(2, -1)
@@ -36,13 +44,15 @@ def positions(rows: int, columns: int, width: int) -> np.ndarray:
 
 
 class ViT(nn.Module):
-  """Image -> features, the mean over the patches of the last layer.
+  """Image -> features: the mean over the patches of the last layer.
+
+  The encoder sows the patches as its only feature map; see `networks.maps`.
 
   Attributes:
-    width: features of a patch; a multiple of 4 and of `heads`.
+    width: the number of features of a patch; a multiple of 4 and of `heads`.
     layers: transformer blocks.
     heads: attention heads.
-    patch: its side in pixels; divides the image's.
+    patch: the side of a patch in pixels; it divides the image's sides.
     dtype: compute type; parameters stay float32.
   """
 
@@ -56,12 +66,12 @@ class ViT(nn.Module):
   def __call__(
     self, images: Float[Array, 'b h w c'], *, train: bool = False
   ) -> Float[Array, 'b d']:
-    del train  # every encoder is called alike; nothing here depends on it
+    del train  # part of every encoder's signature; this encoder ignores it
     batch, height, width, _ = images.shape
     if height % self.patch or width % self.patch:
       raise UserError(
         f'Found images of {height}x{width} pixels for patches of {self.patch}; '
-        'expected a multiple. Change --config.data.size or '
+        f'expected multiples of {self.patch}. Change --config.data.size or '
         '--config.encoder.patch.'
       )
     x = jnp.broadcast_to(images, (batch, height, width, 3)).astype(self.dtype)
