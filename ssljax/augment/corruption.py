@@ -1,4 +1,4 @@
-"""Ways to spoil a picture that an autoencoder has to mend."""
+"""Ways to corrupt a picture that an autoencoder has to repair."""
 
 import jax
 import jax.numpy as jnp
@@ -10,20 +10,20 @@ CORRUPTIONS = ('none', 'noise', 'mask', 'salt')
 
 
 def corrupt(
-  keys,
+  keys: jax.Array,
   images: Float[Array, 'b h w c'],
   *,
   kind: str,
   amount: float,
   block: int = 8,
 ) -> Float[Array, 'b h w c']:
-  """Pictures in [-1, 1], spoiled.
+  """Corrupts pictures with values in [-1, 1].
 
   Args:
-    keys: one an image.
-    images: clean ones.
-    kind: 'none'; 'noise', Gaussian; 'mask', gray blocks; 'salt', pixels that
-      turn black or white.
+    keys: one PRNG key per image.
+    images: clean pictures.
+    kind: 'none'; 'noise', Gaussian noise; 'mask', gray blocks; or 'salt',
+      pixels that turn black or white.
     amount: standard deviation of the noise, or the share of blocks or pixels.
     block: side of a masked block, in pixels.
   """
@@ -49,14 +49,14 @@ def corrupt(
 
 
 def hole(
-  keys, shape: tuple[int, int], *, share: float
+  keys: jax.Array, shape: tuple[int, int], *, share: float
 ) -> Float[Array, 'b h w 1']:
-  """1 inside a rectangle somewhere in each picture, 0 elsewhere.
+  """1 inside a random rectangle of each picture, 0 elsewhere.
 
   Args:
-    keys: one an image.
+    keys: one PRNG key per image.
     shape: height and width of the pictures.
-    share: of each side that the rectangle takes.
+    share: the part of each side that the rectangle covers.
   """
 
   def one(key):

@@ -1,16 +1,16 @@
 """Views of images, batched and on the device.
 
-What is linear is folded into three small products an image. Crop, resize, flip,
-displacement and Gaussian blur are one resampling matrix along y and one along
-x, so that a view needs neither a gather nor a depthwise convolution.
-Brightness, contrast, saturation and hue, in any order, permuted channels,
-grayscale and inversion are one affine map of the colours. A blur and a map of
-the colours commute, so folding the blur into the crop changes nothing but where
-values are clipped.
+All linear operations are folded into three small matrix products per image.
+Crop, resize, flip, displacement and Gaussian blur are one resampling matrix
+along y and one along x, so that a view needs neither a gather nor a depthwise
+convolution. Brightness, contrast, saturation and hue in any order, permuted
+channels, grayscale and inversion are one affine map of the colours. A blur and
+a map of the colours commute, so folding the blur into the crop changes results
+only where values are clipped.
 
-Two deviations from torchvision's colour jitter: values are clipped once, at the
-end, and not after each operation; and hue turns the colours about the gray axis
-in YIQ, where torchvision shifts the hue of HSV.
+There are two deviations from torchvision's colour jitter. Values are clipped
+once, at the end, and not after each operation. Hue turns the colours about the
+gray axis in YIQ, where torchvision shifts the hue of HSV.
 """
 
 import itertools
@@ -32,28 +32,29 @@ _EYE = np.eye(3, dtype=np.float32)
 # All orders of the four operations of the jitter, and of the three channels.
 _JITTERS = np.array(list(itertools.permutations(range(4))))
 _CHANNELS = np.array(list(itertools.permutations(range(3))))
-_DRAWS = 32  # numbers that one view takes at the most
+_DRAWS = 32  # the most random numbers that one view takes
+Views = Callable[..., tuple[tuple[jax.Array, jax.Array], ...]]
 
 
 class Policy(NamedTuple):
-  """How one view is drawn. Lengths are in pixels of the view.
+  """The distribution of one view. Lengths are in pixels of the view.
 
   Attributes:
     area: smallest and largest share of the image that the crop covers; both 1
-      keep it whole.
+      keep the image whole.
     aspect: smallest and largest width / height of the crop, for square images.
     flip: share of the views that are mirrored.
-    displacement: largest shift of the crop either way, in each direction.
+    displacement: largest shift of the crop along each axis, either way.
     jitter: share of the views whose colours are jittered.
-    brightness, contrast, saturation: largest change of the factor 1.
-    hue: largest turn, as a share of the circle.
+    brightness, contrast, saturation: how far each factor may differ from 1.
+    hue: largest turn of the hue, as a share of the circle.
     channels: share of the views whose colour channels are permuted.
     grayscale: share of the views turned gray.
     inversion: share of the views turned negative.
     blur: share of the views that are blurred.
     sigma: smallest and largest standard deviation of the blur.
-    solarize: share of the views in which values above 1/2 are inverted.
-    noise: largest standard deviation of the grain, values being in [0, 1].
+    solarize: share of the views in which values of 1/2 and above are inverted.
+    noise: largest standard deviation of the grain, for values in [0, 1].
     noisy: share of the views with grain.
   """
 
@@ -76,8 +77,8 @@ class Policy(NamedTuple):
   noisy: float = 0.0
 
 
-def _stream(key) -> Callable[..., jax.Array]:
-  """`draw(low, high)`: uniform numbers, one after another, from one call."""
+def _stream(key: jax.Array) -> Callable[..., jax.Array]:
+  """Returns `draw(low, high)`, which takes uniform numbers from one call."""
   numbers = iter(jax.random.uniform(key, (_DRAWS,)))
   return lambda low, high: low + (high - low) * next(numbers)
 
@@ -89,11 +90,12 @@ def _resampling(
   size: int,
   count: int,
 ) -> Float[Array, 'count size']:
-  """Rows that average `size` pixels about `count` points of the source.
+  """A matrix whose rows average `size` pixels around `count` points.
 
-  Linear interpolation between the two nearest pixels, widened to the step
-  where the view has fewer pixels than its crop (as Pillow's antialiasing
-  does), then blurred by a Gaussian of `sigma` pixels of the view.
+  Each row interpolates linearly between the two nearest pixels. The kernel is
+  widened to the step where the view has fewer pixels than its crop (as in
+  Pillow's antialiasing), and then blurred by a Gaussian of `sigma` pixels of
+  the view.
   """
   centres = start + step * (jnp.arange(count) + 0.5)
   # Beyond the border the nearest pixel is repeated.
@@ -107,11 +109,18 @@ def _resampling(
   return (blur / blur.sum(axis=1, keepdims=True)) @ weights
 
 
-def _geometry(draw, policy: Policy, height: int, width: int, size: int):
+def _geometry(
+  draw: Callable[..., jax.Array],
+  policy: Policy,
+  height: int,
+  width: int,
+  size: int,
+) -> tuple[Float[Array, 'size height'], Float[Array, 'size width']]:
   """The two resampling matrices of a view."""
   area = draw(*policy.area)
   aspect = jnp.exp(draw(*np.log(policy.aspect)))
-  # torch draws again where a crop does not fit; here it is cut to the image.
+  # Where a crop does not fit, torch draws again; here the crop is cut to the
+  # image.
   along_x = jnp.minimum(width * jnp.sqrt(area * aspect), width)
   along_y = jnp.minimum(height * jnp.sqrt(area / aspect), height)
   far = policy.displacement
@@ -128,11 +137,15 @@ def _geometry(draw, policy: Policy, height: int, width: int, size: int):
 
 
 def _hue(turn: Float[Array, '']) -> Float[Array, '3 3']:
-  """A turn about the gray axis, as a share of the circle."""
+  """The matrix that turns colours about the gray axis.
+
+  Args:
+    turn: the angle, as a share of the circle.
+  """
   cos, sin = jnp.cos(2 * jnp.pi * turn), jnp.sin(2 * jnp.pi * turn)
   zero, one = jnp.zeros(()), jnp.ones(())
   rotation = jnp.array(((one, zero, zero), (zero, cos, sin), (zero, -sin, cos)))
-  return _TO_YIQ @ rotation @ _FROM_YIQ
+  return jnp.matmul(_TO_YIQ, rotation) @ _FROM_YIQ
 
 
 def jitter_map(
@@ -141,17 +154,17 @@ def jitter_map(
   turn: Float[Array, ''],
   order: Int[Array, '4'],
 ) -> tuple[Float[Array, '3 3'], Float[Array, '3']]:
-  """Brightness (0), contrast (1), saturation (2), hue (3), in `order`.
+  """Brightness (0), contrast (1), saturation (2) and hue (3), in `order`.
 
-  Contrast blends with the mean gray of the image as it is when its turn comes.
-  All four being affine, the mean colour takes the same way as the colours, and
-  the image itself is not looked at again.
+  Contrast blends the colours with the image's mean gray after the operations
+  before it. All four operations are affine, so the mean colour is mapped in the
+  same way as the colours, and the image itself is not read again.
 
   Args:
-    mean: colour of the image.
-    factors: of brightness, contrast and saturation.
-    turn: of the hue.
-    order: of the operations.
+    mean: the mean colour of the image.
+    factors: the factors of brightness, contrast and saturation.
+    turn: the turn of the hue, as a share of the circle.
+    order: the numbers of the operations, in the order of their application.
 
   Returns:
     (matrix, offset): a colour becomes `colour @ matrix + offset`.
@@ -165,7 +178,7 @@ def jitter_map(
       _hue(turn),
     ]
   )
-  # Of the offset (1 - contrast) · gray of the mean; only contrast has one.
+  # The share of the mean gray that each operation adds; only contrast adds it.
   shares = jnp.array((0.0, 1.0, 0.0, 0.0)) * (1 - contrast)
   matrix, offset = jnp.asarray(_EYE), jnp.zeros(3)
   for place in range(4):
@@ -177,8 +190,10 @@ def jitter_map(
   return matrix, offset
 
 
-def _colours(draw, policy: Policy, mean: Float[Array, '3']):
-  """(matrix, offset) of all that a policy does to colours."""
+def _colours(
+  draw: Callable[..., jax.Array], policy: Policy, mean: Float[Array, '3']
+) -> tuple[Float[Array, '3 3'], Float[Array, '3']]:
+  """(matrix, offset) of everything that a policy does to colours."""
   jittered = draw(0, 1) < policy.jitter
   factors = [
     draw(max(0.0, 1 - strength), 1 + strength)
@@ -199,7 +214,9 @@ def _colours(draw, policy: Policy, mean: Float[Array, '3']):
   return sign * matrix, sign * offset + (1 - sign) / 2
 
 
-def _view(key, image, policy: Policy, size: int) -> Float[Array, 's s 3']:
+def _view(
+  key: jax.Array, image: UInt8[Array, 'h w 3'], policy: Policy, size: int
+) -> Float[Array, 's s 3']:
   draw_key, noise_key = jax.random.split(key)
   draw = _stream(draw_key)
   height, width, _ = image.shape
@@ -217,23 +234,24 @@ def _view(key, image, policy: Policy, size: int) -> Float[Array, 's s 3']:
   return 2 * jnp.clip(x, 0, 1) - 1
 
 
-def image_views(policies: Sequence[Policy], sizes: Sequence[int]):
+def image_views(policies: Sequence[Policy], sizes: Sequence[int]) -> Views:
   """Builds `views(key, images, index) -> ((images, columns), ...)`.
 
   Args:
-    policies: of each view.
-    sizes: side of each view, in pixels.
+    policies: the policy of each view.
+    sizes: the side of each view, in pixels.
 
   Returns:
     A function of a key, uint8 images `(batch, height, width, 3)`, or with one
     channel for gray, and int32 `(batch,)` index. Each view is a float32 image
-    `(batch, size, size, 3)` with values in [-1, 1] and its `columns`, float32
-    `(batch,)` zeros: an image is one frame, and always shown. An image's views
-    depend on the key and on its own index.
+    `(batch, size, size, 3)` with values in [-1, 1], together with its
+    `columns`, float32 zeros `(batch,)`: an image counts as one frame that is
+    always shown. The views of an image depend on the key and on the image's own
+    index.
   """
 
   def views(
-    key,
+    key: jax.Array,
     images: UInt8[Array, 'b h w c'],
     index: Int[Array, 'b'],
     widths: None = None,

@@ -1,15 +1,20 @@
 """Lab colours, and the bins of their chromaticity (arXiv 1603.08511).
 
-Values are sRGB in [0, 1] under D65; L is in 0..100, a and b in about -110..110.
+RGB values are sRGB in [0, 1] under D65. L is in 0..100, a and b are in about
+-110..110.
 """
 
 import functools
+from types import ModuleType
+from typing import TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 GRID, BINS = 10, 313
+Values = TypeVar('Values', jax.Array, np.ndarray)
 _TO_XYZ = np.array(
   (
     (0.412453, 0.357580, 0.180423),
@@ -20,11 +25,19 @@ _TO_XYZ = np.array(
 _WHITE = np.array((0.95047, 1.0, 1.08883))
 
 
-def to_lab(rgb: Float[Array, '... 3'], np=jnp) -> Float[Array, '... 3']:
-  """sRGB to (L, a, b); `np` is jax's NumPy or NumPy itself."""
+def to_lab(
+  rgb: Float[Values, '... 3'], np: ModuleType = jnp
+) -> Float[Values, '... 3']:
+  """Converts sRGB to (L, a, b).
+
+  Args:
+    rgb: sRGB values in [0, 1].
+    np: the array module that computes, `jax.numpy` or NumPy.
+  """
   bent = ((np.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4
   xyz = np.where(rgb > 0.04045, bent, rgb / 12.92) @ _TO_XYZ.T / _WHITE
-  # The root of a number that is not chosen must be finite: so is its gradient.
+  # The root is finite even where `where` does not choose it, because otherwise
+  # the gradient is NaN there.
   root = np.cbrt(np.maximum(xyz, 0.008856))
   f = np.where(xyz > 0.008856, root, 7.787 * xyz + 16 / 116)
   x, y, z = f[..., 0], f[..., 1], f[..., 2]
@@ -32,7 +45,7 @@ def to_lab(rgb: Float[Array, '... 3'], np=jnp) -> Float[Array, '... 3']:
 
 
 def to_rgb(lab: Float[Array, '... 3']) -> Float[Array, '... 3']:
-  """(L, a, b) to sRGB, clipped to what can be displayed."""
+  """Converts (L, a, b) to sRGB, clipped to [0, 1]."""
   y = (lab[..., 0] + 16) / 116
   f = jnp.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
   xyz = jnp.where(f > 0.206893, f**3, (f - 16 / 116) / 7.787) * _WHITE
@@ -43,11 +56,12 @@ def to_rgb(lab: Float[Array, '... 3']) -> Float[Array, '... 3']:
 
 @functools.cache
 def bins() -> Float[np.ndarray, '313 2']:
-  """The centres of the ab bins, on a grid of 10.
+  """The centres of the ab bins, on a grid of step 10.
 
-  The paper keeps 313 bins as those in gamut. Displayable colours fall into 261
-  bins of such a grid; the 313 grid points nearest to a displayable colour are
-  these and the bins about them, which soft encoding needs at the gamut's edge.
+  The paper keeps the 313 bins that are in gamut. On this grid the displayable
+  colours fall into only 261 bins. This function therefore keeps the 313 grid
+  points nearest to a displayable colour: these 261 bins and the bins around
+  them, which soft encoding needs at the edge of the gamut.
   """
   levels = np.linspace(0, 1, 33)
   rgb = np.stack(np.meshgrid(*[levels] * 3, indexing='ij'), axis=-1)
@@ -57,16 +71,17 @@ def bins() -> Float[np.ndarray, '313 2']:
   squares = (
     (grid**2).sum(1)[:, None] - 2 * grid @ chroma.T + (chroma**2).sum(1)
   ).min(axis=1)
-  # Rounded, so that the order does not hang on a machine's last bit.
+  # Rounded, so that the order does not depend on a machine's last bit.
   order = np.lexsort((grid[:, 1], grid[:, 0], np.round(squares, 3)))
   chosen = np.sort(order[:BINS])
   return grid[chosen].astype(np.float32)
 
 
 def _least(values: Float[Array, '... n'], count: int) -> Float[Array, '... 1']:
-  """The value that `count` of the last axis do not exceed, itself among them.
+  """The `count`-th smallest value along the last axis.
 
-  A few minima in a row; XLA's sort on CPU takes fourteen times as long.
+  It takes the minimum `count` times, because XLA's sort on CPU takes fourteen
+  times as long.
   """
   places = jnp.arange(values.shape[-1])
   for _ in range(count - 1):
@@ -82,8 +97,8 @@ def soft_encode(
 
   Args:
     chroma: a and b.
-    neighbours: bins that share a colour.
-    sigma: of the Gaussian, in units of ab.
+    neighbours: the number of bins that share a colour.
+    sigma: standard deviation of the Gaussian, in units of ab.
   """
   centres = jnp.asarray(bins())
   squares = (
@@ -99,7 +114,7 @@ def soft_encode(
 def annealed_mean(
   logits: Float[Array, '... 313'], *, temperature: float = 0.38
 ) -> Float[Array, '... 2']:
-  """Between the mode and the mean of the distribution (eq. 5)."""
+  """The annealed mean, which lies between the mode and the mean (eq. 5)."""
   shares = jnp.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
   return shares @ jnp.asarray(bins()) / shares.sum(axis=-1, keepdims=True)
 
@@ -107,7 +122,7 @@ def annealed_mean(
 def top_mean(
   logits: Float[Array, '... 313'], *, count: int = 5
 ) -> Float[Array, '... 2']:
-  """The mean colour of the likeliest bins, by their probability."""
+  """The mean colour of the likeliest bins, weighted by probability."""
   shares = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
   shares = jnp.where(-logits <= _least(-logits, count), shares, 0)
   return shares @ jnp.asarray(bins()) / shares.sum(axis=-1, keepdims=True)

@@ -1,9 +1,10 @@
-"""An image as a grid of patches, without the cues that give the grid away.
+"""An image as a grid of patches, without cues that reveal a patch's place.
 
-Patches that touch can be matched by the lines that cross their border, and a
-lens bends colours by the distance from its axis: both tell where a patch stands
-without a look at what it shows (arXiv 1505.05192, section 3.1). Hence gaps and
-jitter between patches, and colours that are dropped or projected.
+Patches that touch can be matched by the lines that cross their border. A lens
+bends colours by their distance from its axis. Both cues tell where a patch is
+without looking at what the patch shows (arXiv 1505.05192, section 3.1). The
+remedies are gaps and jitter between patches, and colours that are dropped or
+projected.
 """
 
 import functools
@@ -17,9 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from ssljax.errors import UserError, check_known
 
-SMALLEST = 6  # pixels of a patch's side that an encoder can make anything of
+SMALLEST = 6  # the shortest side, in pixels, of a patch that can be encoded
 COLOURS = ('keep', 'drop', 'project')
-# A direction from green to magenta, which lenses shift.
+# The direction from green to magenta, along which lenses shift colours.
 _MAGENTA = np.array((-1.0, 2.0, -1.0))
 _PROJECTION = np.eye(3) - np.outer(_MAGENTA, _MAGENTA) / (_MAGENTA @ _MAGENTA)
 
@@ -29,11 +30,11 @@ def patch_size(
 ) -> tuple[int, int]:
   """Height and width of the patches of a grid over an image.
 
-  There are no gaps in a direction with one cell: a line keeps its height, which
-  its encoder is made for.
+  In a direction with a single cell there is no gap, so that a line keeps the
+  height that its encoder is built for.
 
   Raises:
-    UserError: an image too small for the grid.
+    UserError: the image is too small for the grid.
   """
   rows, columns = grid
   down, across = (gap if cells > 1 else 0 for cells in grid)
@@ -42,31 +43,32 @@ def patch_size(
     raise UserError(
       f'Found images of {height}x{width} pixels for {rows}x{columns} patches '
       f'with gaps of {gap}, which leaves patches of {size[0]}x{size[1]}; '
-      f'expected {SMALLEST} pixels a side and more. Use larger images, a '
-      'smaller gap or a coarser grid.'
+      f'expected {SMALLEST} pixels or more on each side. Use larger images, '
+      'a smaller gap or a coarser grid.'
     )
   return size
 
 
 def patches(
-  keys,
+  keys: jax.Array,
   images: Float[Array, 'b h w c'],
   *,
   grid: tuple[int, int],
   gap: int,
   jitter: bool,
 ) -> Float[Array, 'b places _h _w c']:
-  """The patches of each image, row by row.
+  """Cuts the patches of each image, row by row.
 
-  Every cell of the grid loses `gap` pixels in each direction, from all around
-  its patch, or with jitter somewhere about it.
+  Each patch is `gap` pixels smaller than its cell. Without jitter it lies in
+  the middle of the cell, with jitter anywhere in the cell.
 
   Args:
-    keys: one an image.
-    images: of any values.
-    grid: rows and columns.
-    gap: pixels that a cell loses.
-    jitter: whether a patch stands anywhere in its cell, or in its middle.
+    keys: one PRNG key per image.
+    images: images with any values.
+    grid: rows and columns of the grid.
+    gap: pixels by which a patch is smaller than its cell in each direction that
+      has several cells.
+    jitter: whether a patch lies anywhere in its cell instead of in its middle.
   """
   height, width, channels = images.shape[1:]
   rows, columns = grid
@@ -89,18 +91,18 @@ def patches(
 
 
 def hide_colours(
-  keys, pieces: Float[Array, 'b places h w 3'], *, mode: str
+  keys: jax.Array, pieces: Float[Array, 'b places h w 3'], *, mode: str
 ) -> Float[Array, 'b places h w 3']:
-  """Patches whose colours no longer say where they stand.
+  """Changes colours so that they no longer tell where a patch is.
 
   Args:
-    keys: one an image.
-    pieces: patches.
-    mode: 'drop' keeps one channel of a patch and puts noise of a hundredth of
-      its standard deviation in the place of the others; 'project' takes out
-      the direction from green to magenta; 'keep' changes nothing.
+    keys: one PRNG key per image.
+    pieces: the patches of each image.
+    mode: 'drop' keeps one channel of each patch and replaces the others with
+      noise of a hundredth of its standard deviation; 'project' removes the
+      direction from green to magenta; 'keep' changes nothing.
   """
-  check_known('way with colours', mode, COLOURS)
+  check_known('treatment of colours', mode, COLOURS)
   if mode == 'keep':
     return pieces
   if mode == 'project':
@@ -120,7 +122,7 @@ def hide_colours(
 
 
 def puzzle(
-  key,
+  key: jax.Array,
   images: Float[Array, 'b h w 3'],
   index: Int[Array, 'b'],
   *,
@@ -130,9 +132,9 @@ def puzzle(
   colours: str,
   answers: int,
 ) -> tuple[Float[Array, 'b places _h _w 3'], Int[Array, 'b']]:
-  """Patches of each image, and which of so many answers it is to have.
+  """Patches of each image, and a random answer out of `answers` for each image.
 
-  Both hang on the key and on the image's own index.
+  Both depend only on the key and on the image's own index.
   """
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
   cut_keys, colour_keys, answer_keys = jax.vmap(
@@ -146,7 +148,7 @@ def puzzle(
 def standardize(
   pieces: Float[Array, 'b places h w c'],
 ) -> Float[Array, 'b places h w c']:
-  """Each patch with mean 0 and standard deviation 1 (1603.09246, 4.2)."""
+  """Gives each patch mean 0 and standard deviation 1 (1603.09246, 4.2)."""
   axes = (2, 3, 4)
   centred = pieces - pieces.mean(axis=axes, keepdims=True)
   spread = jnp.sqrt(jnp.square(centred).mean(axis=axes, keepdims=True))
@@ -157,22 +159,23 @@ def standardize(
 def permutations(
   places: int, count: int, seed: int = 0
 ) -> Int[np.ndarray, '_ _']:
-  """A fixed set of orders, far from one another (1603.09246, algorithm 1).
+  """A fixed set of permutations that differ strongly (1603.09246, algorithm 1).
 
-  Each next one is the farthest from those before it: by the least Hamming
-  distance to any of them, then by the sum. Of more than 8 places, 50,000 drawn
-  orders stand for all.
+  Each permutation is the one farthest from those chosen before it: its least
+  Hamming distance to any of them is the largest, and among equals so is the sum
+  of its distances. For more than 8 places, 50,000 random permutations stand for
+  all permutations.
 
   Args:
-    places: what is ordered.
-    count: orders, at most all there are.
-    seed: of the first one, and of the drawn ones.
+    places: the number of things that are ordered.
+    count: the number of permutations.
+    seed: the seed of the first permutation and of the random ones.
 
   Returns:
     int32 (count, places).
 
   Raises:
-    UserError: more orders than there are.
+    UserError: there are fewer than `count` permutations, or `count` is below 2.
   """
   if not 2 <= count <= math.factorial(places):
     raise UserError(
@@ -196,7 +199,7 @@ def permutations(
     if not least[best]:
       raise UserError(
         f'Found {count} permutations of {places} patches to draw; expected at '
-        f'most {len(chosen)} of so many.'
+        f'most {len(chosen)}, the number of orders to choose from.'
       )
     chosen.append(int(best))
   return pool[chosen].astype(np.int32)

@@ -1,7 +1,7 @@
 """Draws views of every policy: python -m ssljax.augment.picture FILE.png
 
-A row a policy: two photographs of scikit-learn's, and three pairs of views of
-each.
+Each row shows one policy: two photographs from scikit-learn, each with three
+pairs of views.
 """
 
 import sys
@@ -28,7 +28,7 @@ def photographs() -> np.ndarray:
 
 
 def row(policy: str, images: np.ndarray) -> np.ndarray:
-  """Views of one policy: uint8 (SIDE, width, 3)."""
+  """Photographs and their views under one policy: uint8 (SIDE, width, 3)."""
   views = jax.jit(policy_views(policy, size=SIDE))
   parts = []
   for image in images:
@@ -39,11 +39,12 @@ def row(policy: str, images: np.ndarray) -> np.ndarray:
   return np.concatenate([x for part in parts for x in (part, gap)], axis=1)
 
 
-def _pixels(view) -> np.ndarray:
+def _pixels(view: jax.Array) -> np.ndarray:
   return np.rint(127.5 * (np.asarray(view) + 1)).astype(np.uint8)
 
 
 def sheet() -> Image.Image:
+  """One picture with a row for each policy."""
   images = photographs()
   rows = [row(policy, images) for policy in POLICIES]
   height, width, _ = rows[0].shape

@@ -1,4 +1,6 @@
-"""What an encoder sees of a uint8 image that no view has changed."""
+"""The input that an encoder receives when no view changes the image."""
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -8,22 +10,23 @@ from ssljax.errors import UserError
 
 
 def plain(images: UInt8[Array, 'b h w c']) -> Float[Array, 'b h w c']:
-  """The image as it is, in the value range of the views: about [-1, 1]."""
+  """Scales uint8 images to the value range of the views, about [-1, 1]."""
   return images.astype(jnp.float32) / 127.5 - 1
 
 
-def unpadded(batch) -> UInt8[Array, 'b h w c']:
-  """The images, each stretched from its `width` in pixels to the whole frame.
+def unpadded(batch: Mapping[str, Array]) -> UInt8[Array, 'b h w c']:
+  """Stretches each image from its `width` in pixels to the whole frame.
 
-  For tasks that a blank border would answer: where it lies tells how an image
-  was turned, and which of its pieces is the last. Data that is not padded has
-  no 'width', and stays as it is.
+  This serves tasks whose answer a blank border would reveal: the place of the
+  border tells how an image was turned, and which of its pieces is the last.
+  Data without padding has no 'width' and is returned unchanged.
   """
   if 'width' not in batch:
     return batch['image']
 
   def stretch(image, width):
-    # The first and the last column stay these; no blank is mixed in.
+    # The first column stays the first and the last shown column becomes the
+    # last, so that no blank is mixed in.
     scale = (image.shape[1] - 1) / jnp.maximum(width - 1, 1)
     made = jax.image.scale_and_translate(
       image.astype(jnp.float32),
@@ -40,21 +43,22 @@ def unpadded(batch) -> UInt8[Array, 'b h w c']:
 
 
 def plain_and_clean(
-  batch, *, kind: str
+  batch: Mapping[str, Array], *, kind: str
 ) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b h w c']]:
-  """`batch['image']` and `batch['clean']`, as `plain` gives them.
+  """`batch['image']` and `batch['clean']`, both scaled by `plain`.
 
   Args:
-    batch: of a stage.
-    kind: what the stage's `data.clean` has to be.
+    batch: a batch of a stage.
+    kind: the value that the stage's `data.clean` needs, for the error.
 
   Raises:
-    UserError: data without clean pictures, or of another size than the images.
+    UserError: the batch has no clean pictures, or clean pictures of another
+      size than the images.
   """
   if 'clean' not in batch:
     raise UserError(
-      'Found images without clean pictures; expected some beside them. Only '
-      f'rendered data has them: set data.clean={kind} in the stage.'
+      'Found images without clean pictures; expected a clean picture of '
+      f'each. Only rendered data has them: set data.clean={kind} in the stage.'
     )
   images, clean = plain(batch['image']), plain(batch['clean'])
   if images.shape[:3] != clean.shape[:3]:

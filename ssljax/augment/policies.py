@@ -2,15 +2,18 @@
 
 Sources: SimCLR, arXiv 2002.05709, appendix A; MoCo, 1911.05722, section 4;
 MoCo v2, 2003.04297, section 3; BYOL, 2006.07733, table 6; SwAV, 2006.09882 (the
-small crops). Their blurs are of images of 224 pixels and shrink with the view.
+small crops). The papers blur images of 224 pixels; here the blur shrinks with
+the size of the view.
 """
 
-from ssljax.augment.images import Policy, image_views
+from typing import Any
+
+from ssljax.augment.images import Policy, Views, image_views
 from ssljax.errors import UserError, check_known
 
-_CROP = {'area': (0.2, 1.0), 'aspect': (3 / 4, 4 / 3), 'flip': 0.5}
-_SIMCLR = Policy(
-  **_CROP | {'area': (0.08, 1.0)},
+_CROP = Policy(area=(0.2, 1.0), aspect=(3 / 4, 4 / 3), flip=0.5)
+_SIMCLR = _CROP._replace(
+  area=(0.08, 1.0),
   jitter=0.8,
   brightness=0.8,
   contrast=0.8,
@@ -19,8 +22,7 @@ _SIMCLR = Policy(
   grayscale=0.2,
   blur=0.5,
 )
-_MOCO_V2 = Policy(
-  **_CROP,
+_MOCO_V2 = _CROP._replace(
   jitter=0.8,
   brightness=0.4,
   contrast=0.4,
@@ -31,9 +33,10 @@ _MOCO_V2 = Policy(
 )
 _BYOL = _SIMCLR._replace(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 _CHARACTERS = Policy(
-  # No mirror and no small crop: either may make another character. What is left
-  # alike of two views is taken for the character, so ground and ink must not
-  # be: grain hides the ground's texture, inversion which of the two is light.
+  # No mirror and no small crop, because either may turn a character into
+  # another one. The encoder takes for the character whatever two views share,
+  # so the views must not share ground and ink: grain hides the texture of the
+  # ground, and inversion hides which of the two is light.
   area=(0.5, 1.0),
   aspect=(3 / 4, 4 / 3),
   displacement=2.0,
@@ -61,15 +64,15 @@ POLICIES = {
     _BYOL._replace(blur=1.0),
     _BYOL._replace(blur=0.1, solarize=0.2),
   ),
-  # SimCLR's at half strength for 32 pixels, and without blur.
+  # SimCLR's policy for images of 32 pixels: half the strength, and no blur.
   'cifar': (
     _SIMCLR._replace(
       brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur=0.0
     ),
   )
   * 2,
-  # Its list, without strengths there: random crop, noise, blur, jitter,
-  # colour-channel change, grayscale, contrast, brightness.
+  # The article lists random crop, noise, blur, jitter, colour-channel change,
+  # grayscale, contrast and brightness; it gives no strengths.
   'article': (
     Policy(
       area=(0.3, 1.0),
@@ -98,32 +101,33 @@ def policy_views(
   small: int = 0,
   small_size: int = 0,
   small_area: tuple[float, float] = (0.05, 0.14),
-  **changes,
-):
-  """The views of a policy: see `image_views`.
+  **changes: Any,
+) -> Views:
+  """Builds the views of a named policy; see `image_views`.
 
   Args:
-    name: of POLICIES.
+    name: a name in `POLICIES`.
     size: side of a view, in pixels.
-    count: views; 1 for labelled images.
-    small: further views (multi-crop).
-    small_size: their side, in pixels.
-    small_area: shares of the image that they cover, at the least and at the
-      most; the large ones then cover the most and more.
+    count: the number of views; 1 for labelled images.
+    small: the number of further, small views (multi-crop).
+    small_size: side of a small view, in pixels.
+    small_area: smallest and largest share of the image that a small view
+      covers. With small views, the large views cover at least the largest of
+      these shares.
     **changes: values of `Policy`, for every view.
 
   Raises:
-    UserError: an unknown name.
+    UserError: an unknown policy or option, or small views without a size.
   """
   check_known('policy of views', name, POLICIES)
   for key in changes:
     check_known('option of a policy', key, Policy._fields)
   if small and small_size < 1:
     raise UserError(
-      f'Found {small} small views of {small_size} pixels; expected a size. Set '
-      'views.small_size.'
+      f'Found {small} small views of {small_size} pixels; expected 1 pixel or '
+      'more. Set views.small_size.'
     )
-  # From JSON a range comes back as a list.
+  # A range that was stored as JSON comes back as a list.
   changes = {
     key: tuple(value) if isinstance(value, list) else value
     for key, value in changes.items()

@@ -1,16 +1,16 @@
-"""Views of text images: photometric freely, geometric along the line only.
+"""Views of text images: strong photometric changes, small geometric ones.
 
-Every operation of the article's list, batched and on the device. All that is
-linear is folded into three small products an image: one along y and one along
-x (shift, scale, jitter and Gaussian blur are one resampling matrix each), and
-one over the colour channels (channel change, grayscale, contrast, brightness
-and inversion are one affine map).
+The module has every operation of the article's list, batched and on the device.
+All linear operations are folded into three small matrix products per image: one
+along y and one along x (shift, scale, jitter and Gaussian blur are one
+resampling matrix each), and one over the colour channels (channel change,
+grayscale, contrast, brightness and inversion are one affine map).
 
-There is no mirror and no crop through text. How the article's short list was
-read: *jitter* displaces the image by a few pixels and bends its columns
-slightly; *noise* is grain on every pixel and, beyond the article, strokes of
-a random colour; *colour-channel change* permutes the channels; *proportional
-scaling* keeps the aspect and is about the centre.
+Views have no mirror and no crop through the text. This is how the article's
+short list was read: *jitter* displaces the image by a few pixels and bends its
+columns slightly; *noise* is grain on every pixel and, beyond the article,
+strokes of a random colour; *colour-channel change* permutes the channels;
+*proportional scaling* keeps the aspect and is about the centre.
 """
 
 import functools
@@ -23,18 +23,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
 _LUMINANCE = (0.299, 0.587, 0.114)
-
-
-# All ways to order three channels, the given one first.
+# All orders of three channels; the first one keeps their order.
 _ORDERS = tuple(itertools.permutations(range(3)))
-_DRAWS = 64  # numbers that one view takes at the most
+_DRAWS = 64  # the most random numbers that one view takes
 
 
-def _stream(key) -> Callable[..., jax.Array]:
-  """`draw(low, high, shape=())`: uniform numbers, one after another.
+def _stream(key: jax.Array) -> Callable[..., jax.Array]:
+  """Returns `draw(low, high, shape=())`, which hands out uniform numbers.
 
-  They come from a single call: every further one would be traced, compiled
-  and run as twenty rounds of the generator for a handful of numbers.
+  All numbers come from a single call of the generator, because each further
+  call would be traced, compiled and run as twenty rounds of the generator for a
+  handful of numbers.
   """
   numbers = jax.random.uniform(key, (_DRAWS,))
   used = 0
@@ -51,7 +50,7 @@ def _stream(key) -> Callable[..., jax.Array]:
 def _resampling(
   source: Float[Array, 'n'], size: int, sigma: Float[Array, '']
 ) -> Float[Array, 'n size']:
-  """Rows that average `size` pixels around `source` with a Gaussian.
+  """A matrix whose rows average `size` pixels around `source` with a Gaussian.
 
   Beyond the border the nearest pixel is repeated. A sigma of 0.35 pixels is
   close to linear interpolation.
@@ -63,9 +62,15 @@ def _resampling(
 
 
 def _colour_map(
-  draw, *, contrast, brightness, channels, grayscale, inversion
+  draw: Callable[..., jax.Array],
+  *,
+  contrast: float,
+  brightness: float,
+  channels: float,
+  grayscale: float,
+  inversion: float,
 ) -> tuple[Float[Array, '3 3'], Float[Array, '3']]:
-  """(matrix, offset) of one affine map over values in [0, 1]."""
+  """(matrix, offset) of one affine map over colours in [0, 1]."""
   eye = jnp.eye(3)
   order = (draw(0, len(_ORDERS))).astype(jnp.int32)
   permuted = eye[jnp.array(_ORDERS)[order]]
@@ -75,14 +80,17 @@ def _colour_map(
   sign = jnp.where(draw(0, 1) < inversion, -1.0, 1.0)
   matrix = matrix * sign * jnp.exp(draw(-contrast, contrast))
   shift = 0.5 + draw(-brightness, brightness)
-  # Gain and sign are about mid-gray: out = (in - 0.5) @ matrix + shift.
+  # Gain and sign act about mid-gray: out = (in - 0.5) @ matrix + shift.
   return matrix, shift - 0.5 * matrix.sum(axis=0)
 
 
 def _strokes(
-  draw, image: Float[Array, 'h w 3'], *, count: int
+  draw: Callable[..., jax.Array], image: Float[Array, 'h w 3'], *, count: int
 ) -> Float[Array, 'h w 3']:
-  """Draws up to `count` thin parabolas, each half of the time, in a colour."""
+  """Draws up to `count` thin parabolas in random colours.
+
+  Each parabola is drawn half of the time.
+  """
   height, width = image.shape[:2]
   x = jnp.linspace(-1, 1, width)
   y = jnp.linspace(-1, 1, height)[:, None]
@@ -97,14 +105,14 @@ def _strokes(
 
 
 def _erase(
-  draw,
+  draw: Callable[..., jax.Array],
   image: Float[Array, 'h w 3'],
   columns: Float[Array, 't'],
   *,
   share: float,
   stride: int,
 ) -> tuple[Float[Array, 'h w 3'], Float[Array, 't']]:
-  """Paints two spans of the line over; their frames show nothing (-1)."""
+  """Paints over two spans of the line; their frames get a column of -1."""
   width = image.shape[1]
   centres = (jnp.arange(len(columns)) + 0.5) * stride
   for _ in range(2):
@@ -115,13 +123,13 @@ def _erase(
   return image, columns
 
 
-def _grain(key, shape: tuple[int, int]) -> Float[Array, 'h w']:
-  """Unit-variance noise; four bytes of every random word make four pixels."""
+def _grain(key: jax.Array, shape: tuple[int, int]) -> Float[Array, 'h w']:
+  """Noise of unit variance, with four pixels from each random word."""
   height, width = shape
   words = jax.random.bits(key, (2, height, -(-width // 4)), jnp.uint32)
   pixels = jax.lax.bitcast_convert_type(words, jnp.uint8)
   pixels = pixels.reshape(2, height, -1)[:, :, :width].astype(jnp.float32)
-  # A sum of two uniform bytes: triangular, standard deviation 104.5.
+  # The sum of two uniform bytes has a standard deviation of 104.5.
   return (pixels.sum(axis=0) - 255.0) / 104.5
 
 
@@ -146,21 +154,21 @@ def text_views(
   inversion: float = 0.0,
   ramp: float = 0.0,
   erase: float = 0.0,
-):
+) -> Callable[..., tuple[tuple[Array, Array], ...]]:
   """Builds `views(key, images, index) -> ((images, columns), ...)`.
 
   Args:
-    count: views of each image.
-    small: further views, each of a window of the line (SwAV's multi-crop): as
-      high, and less wide.
-    small_share: their width, as a share of the image's.
+    count: the number of views of each image.
+    small: the number of further views, each of a window of the line (SwAV's
+      multi-crop): as high as the image, and less wide.
+    small_share: the width of a small view, as a share of the image's width.
     stride: source pixels between two frames of the encoder.
-    shift: horizontal displacement, up to this share of the width either way.
+    shift: largest horizontal displacement either way, as a share of the width.
     scale: log of the largest proportional scaling.
     jitter: displacement and bending, in pixels.
     blur: largest standard deviation of the blur, in pixels.
     blur_probability: share of the views that are blurred.
-    noise: largest standard deviation of the grain, values being in [0, 1].
+    noise: largest standard deviation of the grain, for values in [0, 1].
     noise_probability: share of the views with grain.
     strokes: largest number of strokes; each is drawn half of the time.
     contrast: log of the largest gain about mid-gray.
@@ -168,19 +176,20 @@ def text_views(
     channels: share of the views whose colour channels are permuted.
     grayscale: share of the views turned gray.
     inversion: share of the views turned negative.
-    ramp: largest slope of an uneven ground, in values from side to side.
-    erase: largest width of each of two spans painted over, as a share of the
-      width; not for labelled images.
+    ramp: largest slope of an uneven ground, as the change of value from side to
+      side.
+    erase: largest width of each of two spans that are painted over, as a share
+      of the width; not for labelled images.
 
   Returns:
     A function of a key, uint8 images `(batch, height, width, 3)`, or with one
     channel for gray, int32 `(batch,)` index and, where images are padded on
-    the right, int32 `(batch,)` widths of what they show. Each view is a float32
-    image `(batch, height, width, 3)` with values about [-1, 1] and its
+    the right, int32 `(batch,)` widths before padding. Each view is a float32
+    image `(batch, height, width, 3)` with values in [-1, 1], together with its
     `columns`, float32 `(batch, ceil(width / stride))`: the source x in pixels
     at the centre of each frame, or -1 where the frame shows no part of the
-    source. The small ones come last. An image's views depend on the key and on
-    its own index.
+    source. The small views come last. The views of an image depend on the key
+    and on the image's own index.
   """
 
   def geometry(draw, height, whole, width, shown):
@@ -200,7 +209,7 @@ def text_views(
     source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
     blurred = draw(0, 1) < blur_probability
     sigma = 0.35 + blurred * draw(0, blur)
-    # Rounded up, as the encoder's convolutions pad: 'SAME'.
+    # Rounded up, because the encoder's convolutions pad by 'SAME'.
     frames = -(-width // stride)
     columns = source_x((jnp.arange(frames) + 0.5) * stride)
     return (
@@ -237,7 +246,7 @@ def text_views(
     return 2 * jnp.clip(x, 0, 1) - 1, columns
 
   def views(
-    key,
+    key: jax.Array,
     images: UInt8[Array, 'b h w c'],
     index: Int[Array, 'b'],
     widths: Int[Array, 'b'] | None = None,
@@ -255,7 +264,7 @@ def text_views(
     for numbers, each in ((range(count), whole), (range(small), width)):
       if not numbers:
         continue
-      # One map over views and images, so that a view is compiled once.
+      # The views are mapped together, so that a view is compiled only once.
       one = functools.partial(one_view, width=each)
       pictures, columns = jax.vmap(jax.vmap(one), (0, None, None))(
         jax.vmap(keys)(len(made) + jnp.arange(len(numbers))), images, widths

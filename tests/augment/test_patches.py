@@ -91,7 +91,7 @@ def test_projected_colours_have_no_green_and_magenta():
   gray = np.repeat(images[..., :1], 3, axis=-1)
   same = hide_colours(_keys(2), gray, mode='project')
   np.testing.assert_allclose(same, gray, atol=1e-6)
-  with pytest.raises(UserError, match="way with colours 'no'"):
+  with pytest.raises(UserError, match="treatment of colours 'no'"):
     hide_colours(_keys(2), images, mode='no')
 
 
