@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 @functools.partial(jax.jit, static_argnames=('clusters', 'iterations'))
 def kmeans(
-  key,
+  key: jax.Array,
   rows: Float[Array, 'n d'],
   weights: Float[Array, 'n'],
   *,
@@ -19,20 +19,20 @@ def kmeans(
 ) -> tuple[Float[Array, 'k d'], Int[Array, 'n']]:
   """Clusters unit vectors by their cosine.
 
-  Starts from rows drawn without replacement. A cluster that loses all of its
-  rows takes over one of those that fit their own centroid worst, so none stays
-  empty while another has rows to give (faiss, and with it DeepCluster, splits a
-  large one instead).
+  The centroids start as rows drawn without replacement. A cluster that loses
+  all of its rows takes over one of the rows that fit their own centroid worst.
+  No cluster therefore stays empty while another cluster has rows to give.
+  (faiss, and with it DeepCluster, splits a large cluster instead.)
 
   Args:
-    key: of the rows to start from.
+    key: PRNG key for the rows that the centroids start from.
     rows: unit vectors.
-    weights: a row of weight 0 moves no centroid; it still gets a cluster.
-    clusters: their number, at most that of the rows with weight.
-    iterations: of assignment and renewal.
+    weights: a row of weight 0 moves no centroid, but still gets a cluster.
+    clusters: the number of clusters, at most the number of rows with weight.
+    iterations: how often rows are assigned and centroids renewed.
 
   Returns:
-    Unit centroids, and the nearest one of each row, int32.
+    The unit centroids, and the nearest centroid of each row, int32.
   """
   shown = weights > 0
   draw = jax.random.gumbel(key, weights.shape)
@@ -48,11 +48,12 @@ def kmeans(
     sums = jnp.zeros_like(centroids).at[own].add(rows, mode='drop')
     fit = jnp.where(shown, near.max(axis=1), jnp.inf)
     _, worst = jax.lax.top_k(-fit, clusters)
-    # The empty ones, in their order, take the worst, in theirs.
+    # The first empty cluster takes the row that fits worst, the second empty
+    # cluster takes the next one, and so on.
     place = jnp.cumsum(counts == 0) - 1
     renewed = jnp.where((counts > 0)[:, None], sums, rows[worst[place]])
     norms = jnp.linalg.norm(renewed, axis=1, keepdims=True)
-    # Rows that cancel out leave no direction: the centroid stays.
+    # Where the rows of a cluster cancel out, its centroid stays.
     return jnp.where(
       norms > 1e-6, renewed / jnp.maximum(norms, 1e-6), centroids
     )
@@ -65,9 +66,9 @@ def kmeans(
 def whiten(
   rows: Float[Array, 'n d'], weights: Float[Array, 'n']
 ) -> Float[Array, 'n d']:
-  """Unit rows after a PCA that makes all directions vary alike.
+  """Unit rows after a PCA that gives all directions the same variance.
 
-  Rows of weight 0 have no share in the mean and the covariance.
+  Rows of weight 0 do not count in the mean and in the covariance.
   """
   total = jnp.maximum(weights.sum(), 1)
   centred = rows - (weights[:, None] * rows).sum(axis=0) / total
@@ -75,7 +76,7 @@ def whiten(
     (weights[:, None] * centred).T, centred, precision=Precision.HIGHEST
   )
   values, vectors = jnp.linalg.eigh(covariance / total)
-  # Directions without variance would be all noise.
+  # The floor keeps directions without variance from becoming pure noise.
   values = jnp.maximum(values, 1e-5 * values[-1] + 1e-12)
   white = jnp.matmul(centred, vectors, precision=Precision.HIGHEST)
   white = white / jnp.sqrt(values)
@@ -84,10 +85,10 @@ def whiten(
 
 
 def perplexity(shares: Float[Array, 'k']) -> Float[Array, '']:
-  """exp of the entropy: how many of the clusters are in use, from 1 to k.
+  """exp of the entropy: how many of the k clusters are in use, from 1 to k.
 
   Args:
-    shares: of each cluster, in any unit.
+    shares: the share of each cluster, in any unit.
   """
   shares = shares / jnp.maximum(shares.sum(), 1e-12)
   return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(shares, shares)))

@@ -1,21 +1,27 @@
-"""What a person can put right: reported in a line, without a traceback."""
+"""Errors that the user can correct; they are shown without a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-  """Names what was found, what was expected, and the remedy."""
+  """An error whose message names what was found, expected, and the remedy."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-  """' Did you mean ...?' for the nearest known word, or nothing."""
+  """' Did you mean ...?' for the nearest known word, or '' if none is near."""
   close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
   return f' Did you mean {close[0]!r}?' if close else ''
 
 
 def check_known(kind: str, found: str, known: Iterable[str]) -> None:
-  """UserError unless `found` is one of the known words."""
+  """Raises a UserError unless `found` is one of the known words.
+
+  Args:
+    kind: what the word names, for the message.
+    found: the word to check.
+    known: all the known words.
+  """
   known = list(known)
   if found not in known:
     raise UserError(

@@ -1,9 +1,13 @@
-"""Optimizers: a schedule, a rule, and which parts it moves how far."""
+"""Optimizers: a schedule, an update rule, and how far it moves each part."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from ssljax.errors import UserError, check_known
 
@@ -11,13 +15,13 @@ from ssljax.errors import UserError, check_known
 def schedule(
   name: str, *, peak: float, steps: int, warmup: int = 0
 ) -> optax.Schedule:
-  """A learning rate by optimizer step.
+  """A learning rate for each optimizer step.
 
   Args:
-    name: 'constant', or 'cosine' from `peak` down to 0 at `steps`.
-    peak: the rate after warm-up.
-    steps: of the whole stage.
-    warmup: steps of linear growth from 0.
+    name: 'constant', or 'cosine', which falls from `peak` to 0 at `steps`.
+    peak: the rate after the warm-up.
+    steps: optimizer steps of the whole stage.
+    warmup: steps in which the rate grows linearly from 0 to `peak`.
   """
   check_known('schedule', name, ('constant', 'cosine'))
   if name == 'cosine':
@@ -28,12 +32,20 @@ def schedule(
   return optax.join_schedules([ramp, optax.constant_schedule(peak)], [warmup])
 
 
-def by_part(choices: Mapping[str, optax.GradientTransformation], default):
-  """Applies to each top-level part of `params` its choice, or the default.
+def by_part(
+  choices: Mapping[str, optax.GradientTransformation],
+  default: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+  """Applies its own transformation to each top-level part of `params`.
+
+  Args:
+    choices: part -> its transformation.
+    default: the transformation of all other parts.
 
   Raises:
-    UserError: a part that `params` lacks, when the state is initialised. It
-      would be frozen in the config, and trained all the same.
+    UserError: `params` lacks a part of `choices`; raised when the state is
+      initialised. Otherwise a part with a misspelt name would be trained
+      although the config freezes it.
   """
 
   def labels(tree):
@@ -65,39 +77,40 @@ def optimizer(
   constant: tuple[str, ...] = (),
   hold: Mapping[str, int] | None = None,
   b1: float = 0.9,
-  players: Mapping[str, Mapping] | None = None,
+  players: Mapping[str, Mapping[str, Any]] | None = None,
   every: int = 1,
 ) -> optax.GradientTransformation:
-  """AdamW, Adam, SGD or LARS over top-level parts of `params`.
+  """AdamW, Adam, SGD or LARS over the top-level parts of `params`.
 
   Args:
     name: 'adamw', 'adam', 'sgd' or 'lars' (arXiv 1708.03888, trust coefficient
       1e-3).
     learning_rate: the peak of the schedule.
-    steps: of the whole stage.
-    decay: name of the schedule.
-    warmup: its steps of linear growth.
-    weight_decay: AdamW's, decoupled; the others', added to the gradient.
-    decay_vectors: biases and the parameters of norms decay too, as in the
-      recipes of torch; else only arrays of two dimensions and more do. LARS
-      leaves vectors out of its adaptation in any case.
-    momentum: of SGD and LARS.
-    clip: largest global norm of the gradient.
-    freeze: parts whose update is exactly zero; stopping the gradient alone
+    steps: optimizer steps of the whole stage.
+    decay: the name of the schedule.
+    warmup: the schedule's steps of linear growth.
+    weight_decay: decoupled for AdamW; added to the gradient for the others.
+    decay_vectors: whether biases and the parameters of norms decay too, as in
+      the recipes of torch. Otherwise only arrays of two or more dimensions
+      decay. LARS leaves vectors out of its adaptation in any case.
+    momentum: the momentum of SGD and LARS.
+    clip: the largest global norm of the gradient.
+    freeze: parts whose update is exactly zero. Stopping their gradient alone
       would let weight decay move them.
-    rates: part -> factor on the learning rate.
+    rates: part -> factor on its learning rate.
     constant: parts whose rate stays at its peak after the warm-up (SimSiam's
       predictor).
-    hold: part -> steps at the start for which it stays as it is (SwAV's
+    hold: part -> the number of first steps in which it does not move (SwAV's
       prototypes).
-    b1: Adam's decay of the first moment; adversarial training takes 0.5.
-    players: part -> options of an optimizer of its own (critics').
-    every: the parts that are no players move in every so many steps only, so
-      that a critic takes several for one of the generator.
+    b1: Adam's decay of the first moment; adversarial training uses 0.5.
+    players: part -> options of an optimizer of its own (for critics).
+    every: parts that are not players move only in every `every`-th step, so
+      that a critic takes several steps for each step of the generator.
 
   Raises:
-    UserError: an unknown name; that of a part once it sees `params`; a player
-      that `rates`, `constant` or `hold` name too.
+    UserError: an unknown name of an optimizer or schedule; `every` below 1; a
+      player that `rates`, `constant` or `hold` name too; or, once the optimizer
+      sees `params`, an unknown part.
   """
   check_known('optimizer', name, ('adamw', 'adam', 'sgd', 'lars'))
   if every < 1:
@@ -110,7 +123,7 @@ def optimizer(
         f'Found {part!r} among the players and in another option of the '
         'optimizer; expected it in one place. A player has options of its own.'
       )
-  # What counts steps counts those in which these parts move.
+  # Every count of steps below counts only the steps in which these parts move.
   total, steps, warmup = steps, -(-steps // every), -(-warmup // every)
 
   def rule(decay):
@@ -124,8 +137,8 @@ def optimizer(
         optax.add_decayed_weights(weight_decay, mask),
         optax.adam(rate, b1) if name == 'adam' else sgd,
       )
-    # optax's masks are for all parameters unless told otherwise, and its ratio
-    # is 1 where a norm is zero.
+    # By default optax applies weight decay and adaptation to all parameters.
+    # Its trust ratio is 1 where a norm is zero.
     return optax.lars(
       rate,
       weight_decay=weight_decay,
@@ -146,15 +159,17 @@ def optimizer(
   if hold:
     waits = {
       part: optax.scale_by_schedule(
-        lambda count, until=-(-until // every): count >= until
+        lambda count, until=-(-until // every): jnp.greater_equal(count, until)
       )
       for part, until in hold.items()
     }
     chosen = optax.chain(chosen, by_part(waits, optax.identity()))
   if every > 1:
-    chosen = optax.conditionally_mask(
-      chosen, lambda step: step % every == every - 1
-    )
+
+    def moves(step: ArrayLike, **_: Any) -> jax.Array:
+      return jnp.mod(step, every) == every - 1
+
+    chosen = optax.conditionally_mask(chosen, moves)
   if players:
     others = {
       part: optimizer(**options, steps=total)
@@ -162,11 +177,12 @@ def optimizer(
     }
     chosen = by_part(others, chosen)
   if freeze:
-    # Outermost: frozen parts have no state and no share in the clipped norm.
+    # Applied outermost, so that frozen parts have no optimizer state and do not
+    # count in the clipped norm.
     chosen = by_part({part: optax.set_to_zero() for part in freeze}, chosen)
   return chosen
 
 
-def _matrices(tree):
-  """True for arrays of two dimensions and more."""
+def _matrices(tree: PyTree) -> PyTree:
+  """True for arrays of two or more dimensions."""
   return jax.tree.map(lambda x: x.ndim > 1, tree)

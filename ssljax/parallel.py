@@ -1,13 +1,14 @@
-"""One step, any number of devices.
+"""The same step on one device or on many.
 
-`mean`, `gather`, `rank` and `size` look at the other devices through
-`axis_name`, and are the identity without one. A step written with them runs
+`mean`, `gather`, `rank` and `size` see the other devices through `axis_name`;
+without an axis they see one device. A step that uses only these functions runs
 unchanged under the three mappings of `compile_step`.
 
 Inside a mapping each device differentiates its own local value, and `gather`
-carries gradients back to the device that a row came from. So a loss whose
-`mean` over devices is the global loss has gradients whose `mean` over devices
-is the global gradient: average once, in the train step, and nowhere before.
+carries gradients back to the device that a row came from. If the `mean` of a
+loss over devices is the global loss, then the `mean` of its gradients is the
+global gradient. The train step therefore averages gradients once, and nothing
+averages them before.
 """
 
 import functools
@@ -21,6 +22,7 @@ from jax.sharding import (
   Mesh,
   NamedSharding,
   PartitionSpec,
+  Sharding,
   SingleDeviceSharding,
 )
 from jaxtyping import Array, Int, PyTree, Shaped
@@ -28,6 +30,9 @@ from jaxtyping import Array, Int, PyTree, Shaped
 from ssljax.errors import UserError, check_known
 
 MAPPINGS = ('jit', 'pmap', 'shard_map')
+
+Step = Callable[..., tuple[Any, Any]]  # (state, batch, *shared, axis_name)
+Call = Callable[[Any, Any], tuple[Any, Any]]  # (state, batch)
 
 
 def mean(tree: PyTree, axis_name: str | None = None) -> PyTree:
@@ -38,10 +43,10 @@ def mean(tree: PyTree, axis_name: str | None = None) -> PyTree:
 def gather(
   x: Shaped[Array, 'rows ...'], axis_name: str | None = None
 ) -> Shaped[Array, 'all_rows ...']:
-  """Every device's rows, in the order of `rank`; `x` itself without an axis.
+  """All devices' rows, in the order of `rank`; `x` itself without an axis.
 
-  Its transpose sums over devices what each asks of a row (a reduce-scatter),
-  so that rows used as another device's negatives receive their gradient.
+  Its transpose sums what all devices ask of a row (a reduce-scatter), so that a
+  row receives gradients from the devices that use it as a negative.
   """
   if axis_name is None:
     return x
@@ -49,67 +54,69 @@ def gather(
 
 
 def rank(axis_name: str | None = None) -> int | Int[Array, '']:
-  """This device's position along the axis; 0 without one."""
+  """This device's position along the axis; 0 without an axis."""
   return 0 if axis_name is None else jax.lax.axis_index(axis_name)
 
 
 def size(axis_name: str | None = None) -> int:
-  """The number of devices along the axis, known when tracing; 1 without one."""
+  """The number of devices along the axis, a Python int; 1 without an axis."""
   return 1 if axis_name is None else jax.lax.psum(1, axis_name)
 
 
 def compile_step(
-  step: Callable[..., tuple[Any, Any]],
+  step: Step,
   *,
   mapping: str = 'shard_map',
-  devices: Sequence[jax.Device] | None = None,
+  devices: Sequence[Any] | None = None,
   axis_name: str = 'devices',
   scan: bool = False,
   shared: PyTree | None = None,
-) -> Callable[[Any, Any], tuple[Any, Any]]:
-  """Compiles a per-device step for one device or many.
+) -> Call:
+  """Compiles a per-device step for one or more devices.
 
   Args:
     step: `step(state, batch, *, axis_name) -> (state, metrics)`. It sees one
-      device's part of the batch; what it returns must be the same on every
-      device (go through `mean`), which nothing here can check.
+      device's part of the batch. What it returns must be the same on every
+      device (use `mean`); this function cannot check that.
     mapping: 'jit' (one device, `axis_name` is None), 'pmap' or 'shard_map'.
-    devices: where to run; every device by default, the first one for 'jit'.
+    devices: the `jax.Device`s to run on; by default every device, or the first
+      device for 'jit'.
     axis_name: the name that `step` receives.
-    scan: a call takes several steps: the arrays of its batch have a leading
-      axis of steps, and so have its metrics.
-    shared: arrays that every device holds whole from now on, for all calls;
-      given, the step is `step(state, batch, shared, *, axis_name)`.
+    scan: whether a call takes several steps. The arrays of its batch, and its
+      metrics, then have a leading axis of steps.
+    shared: arrays that every device keeps whole for all calls. The step is then
+      `step(state, batch, shared, *, axis_name)`.
 
   Returns:
     `call(state, batch) -> (state, metrics)`. The state is donated: the caller
-    must not use the old one again. State and metrics have no device axis, so
+    must not use the old state again. State and metrics have no device axis, so
     the same state may go from one mapping to another. The batch is a tree of
-    host arrays that share their leading size, which is split in the order of
-    the devices; across processes each passes the rows of its own devices.
+    host arrays with the same leading size. The rows are split in the order of
+    the devices; with several processes, each process passes the rows of its own
+    devices.
 
   Raises:
-    UserError: here for an unknown mapping or for several devices under
-      'jit'; on call for a batch that cannot be split evenly.
+    UserError: here for an unknown mapping or for several devices under 'jit';
+      on a call for a batch that cannot be split evenly.
   """
   check_known('mapping', mapping, MAPPINGS)
   if devices is None:
     devices = jax.devices()[: 1 if mapping == 'jit' else None]
   devices = tuple(devices)
-  shared = () if shared is None else (shared,)
+  whole = () if shared is None else (shared,)
   if scan:
     step = _scanned(step)
   if mapping == 'jit':
-    return _compile_jit(step, devices, shared, rows_axis=int(scan))
+    return _compile_jit(step, devices, whole, rows_axis=int(scan))
   compiler = _compile_pmap if mapping == 'pmap' else _compile_shard_map
   mesh = Mesh(devices, (axis_name,), axis_types=_AUTO)
-  return compiler(step, mesh, shared, rows_axis=int(scan))
+  return compiler(step, mesh, whole, rows_axis=int(scan))
 
 
 _AUTO = (AxisType.Auto,)
 
 
-def _scanned(step):
+def _scanned(step: Step) -> Step:
   def steps(state, batches, *shared, axis_name):
     return jax.lax.scan(
       lambda state, batch: step(state, batch, *shared, axis_name=axis_name),
@@ -120,7 +127,9 @@ def _scanned(step):
   return steps
 
 
-def _compile_jit(step, devices, shared, *, rows_axis):
+def _compile_jit(
+  step: Step, devices: Sequence[Any], shared: tuple[Any, ...], *, rows_axis: int
+) -> Call:
   if len(devices) != 1 or jax.process_count() != 1:
     raise UserError(
       f"The mapping 'jit' runs on one device of one process, found "
@@ -128,8 +137,9 @@ def _compile_jit(step, devices, shared, *, rows_axis):
       f"use 'shard_map' for more, or pass one device."
     )
   device = SingleDeviceSharding(devices[0])
-  # Where things are is said aloud: left open, a fresh state that is not bound
-  # to a device compiles once, and the step's output, which is, once more.
+  # The shardings are explicit because otherwise the step compiles twice: once
+  # for a fresh state, which is not bound to a device, and once more for its own
+  # output, which is bound to one.
   compiled = jax.jit(
     functools.partial(step, axis_name=None),
     in_shardings=device,
@@ -145,12 +155,14 @@ def _compile_jit(step, devices, shared, *, rows_axis):
   return call
 
 
-def _compile_shard_map(step, mesh, shared, *, rows_axis):
+def _compile_shard_map(
+  step: Step, mesh: Mesh, shared: tuple[Any, ...], *, rows_axis: int
+) -> Call:
   (axis_name,) = mesh.axis_names
   whole = PartitionSpec()
   rows = PartitionSpec(*[None] * rows_axis, axis_name)
-  # check_vma=True believes that the gradient of replicated params is still to
-  # be summed and sums it: no error, and gradients off by the device count.
+  # check_vma=True would sum the gradient of replicated params over the devices,
+  # without an error: gradients would be wrong by a factor, the device count.
   compiled = jax.jit(
     jax.shard_map(
       functools.partial(step, axis_name=axis_name),
@@ -179,10 +191,12 @@ def _compile_shard_map(step, mesh, shared, *, rows_axis):
   return call
 
 
-def _compile_pmap(step, mesh, shared, *, rows_axis):
+def _compile_pmap(
+  step: Step, mesh: Mesh, shared: tuple[Any, ...], *, rows_axis: int
+) -> Call:
   (axis_name,) = mesh.axis_names
-  # None in and out keeps the state free of a device axis: one logical copy,
-  # replicated over the mesh, as under shard_map.
+  # The axis None, in and out, keeps the state free of a device axis: the state
+  # is one logical copy, replicated over the mesh, as in shard_map.
   compiled = jax.pmap(
     functools.partial(step, axis_name=axis_name),
     axis_name=axis_name,
@@ -191,7 +205,8 @@ def _compile_pmap(step, mesh, shared, *, rows_axis):
     devices=list(mesh.devices),
     donate_argnums=0,
   )
-  # Across processes pmap takes and gives what is on this process's devices.
+  # With several processes, pmap takes and returns the arrays on the devices of
+  # this process.
   replicated = NamedSharding(mesh.local_mesh, PartitionSpec())
   devices = len(mesh.local_devices)
   shared = _place(shared, replicated)
@@ -210,12 +225,12 @@ def _compile_pmap(step, mesh, shared, *, rows_axis):
   return call
 
 
-def _place(tree, sharding):
-  """Moves what is elsewhere, so that the first call compiles for all.
+def _place(tree: PyTree, sharding: Sharding) -> PyTree:
+  """Moves leaves that are elsewhere, so that the first call compiles for all.
 
   A state that arrives on one device, committed or not, would compile once for
-  that and again for the step's own output. Asking a leaf where it is costs
-  0.6 us; putting it where it already is costs 18.
+  this placement and again for the placement of the step's own output. Checking
+  where a leaf is takes 0.6 us; putting it where it already is takes 18 us.
   """
   return jax.tree.map(
     lambda leaf: (
@@ -227,8 +242,8 @@ def _place(tree, sharding):
   )
 
 
-def _local_rows(batch, devices: int, axis: int) -> int:
-  """Rows per device, after checking that every leaf has as many."""
+def _local_rows(batch: PyTree, devices: int, axis: int) -> int:
+  """Rows per device, after checking that all leaves have the same rows."""
   shapes = {
     jax.tree_util.keystr(path): np.shape(leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch)
@@ -237,7 +252,7 @@ def _local_rows(batch, devices: int, axis: int) -> int:
   if len(leading) != 1 or len(min(leading)) <= axis:
     raise UserError(
       f'Every array of a batch needs the same leading size, found {shapes}; '
-      f'give each one row per example.'
+      f'give each array one row per example.'
     )
   rows = min(leading)[axis]
   if rows % devices:

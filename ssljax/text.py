@@ -1,6 +1,6 @@
-"""Text as whole numbers and back: charsets and greedy CTC. NumPy only.
+"""Text as class numbers and back: charsets and greedy CTC, with NumPy only.
 
-Class 0 is CTC's blank and, in a label, padding (optax's convention); the
+Class 0 is CTC's blank and, in a label, the padding (optax's convention). The
 characters of a charset are the classes from 1 on.
 """
 
@@ -22,38 +22,38 @@ class Charset:
   """The characters that a model can read, in the order of its classes.
 
   Attributes:
-    characters: one class each, from 1 on.
+    characters: the characters of the classes 1, 2, and so on.
   """
 
   characters: str
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.characters:
       raise UserError('A charset needs at least one character, found none.')
     twice = sorted({c for c in self.characters if self.characters.count(c) > 1})
     if twice:
       raise UserError(
         f'The charset {self.characters!r} names {twice} more than once; '
-        f'expected each character once, as each is one class. Remove the '
-        f'repeats.'
+        f'expected each character once, because each character is one class. '
+        f'Remove the repeats.'
       )
 
   @property
   def classes(self) -> int:
-    """Characters and the blank: the width of a model's last layer."""
+    """The width of a model's last layer: the characters and the blank."""
     return len(self.characters) + 1
 
   def encode(self, text: str, length: int) -> Int[np.ndarray, 'length']:
     """int32 classes of `text`, padded with 0 on the right to `length`.
 
     Raises:
-      UserError: the text is empty, longer than `length`, or holds a
-        character outside the charset.
+      UserError: the text is empty, is longer than `length`, or has a character
+        outside the charset.
     """
     if not text:
       raise UserError(
-        'Found an empty label, expected at least one character; remove the '
-        'image or label it.'
+        'Found an empty label, expected at least one character; label the '
+        'image or remove it.'
       )
     for position, character in enumerate(text):
       if character not in self.characters:
@@ -72,12 +72,12 @@ class Charset:
     return ids
 
   def decode(self, ids: Int[np.ndarray, 'length'] | Sequence[int]) -> str:
-    """The text of a label's classes; 0 is skipped and repeats stay.
+    """The text of a label's classes; 0 is skipped, and repeats are kept.
 
-    For labels and for paths already collapsed; `greedy` reads logits.
+    It reads labels and paths that are already collapsed; `greedy` reads logits.
 
     Raises:
-      ValueError: a class outside 0 to `classes` - 1.
+      ValueError: a class lies outside 0 to `classes` - 1.
     """
     ids = np.asarray(ids)
     outside = ids[(ids < 0) | (ids >= self.classes)]
@@ -96,19 +96,19 @@ class Charset:
     """Best-path CTC: each frame's best class, repeats merged, blanks dropped.
 
     Args:
-      logits: before the softmax; any float dtype.
+      logits: a model's output before the softmax; any float dtype.
       valid: which frames show the image rather than padding; all by default.
-        The others are read as blank and have no part in the confidence.
+        The other frames are read as blank and do not count in the confidence.
 
     Returns:
-      (text, confidence) for each row. The confidence is the product over the
-      valid frames of the largest softmax probability, which is the
-      probability of that one path and so at most that of the text. It falls
-      with every frame in doubt; without a valid frame the text is '' and it
-      is 1.
+      (text, confidence) for each row. The confidence is the product, over the
+      valid frames, of the largest softmax probability. This is the probability
+      of the best path, and therefore at most the probability of the text. It
+      falls with every uncertain frame. Without a valid frame the text is '' and
+      the confidence is 1.
 
     Raises:
-      ValueError: shapes that do not fit the charset or each other.
+      ValueError: the shapes do not fit the charset or each other.
     """
     logits = np.asarray(logits)
     if logits.ndim != 3 or logits.shape[2] != self.classes:
@@ -129,7 +129,7 @@ class Charset:
     before = np.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
     starts = (path != BLANK) & (path != before)
     # The largest log-probability is minus the log of Σ exp(logit - max).
-    # float64, as a product of many frames shows float32's rounding.
+    # float64, because float32's rounding shows in a product of many frames.
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=2, keepdims=True)
     doubt = np.log(np.exp(logits).sum(axis=2))
@@ -153,9 +153,9 @@ CHARSETS = {
 def frames_needed(text: str) -> int:
   """The fewest frames in which CTC can write `text`.
 
-  One for each character, and a blank between two that are equal, without
-  which they would merge. A shorter output has no path at all for the label,
-  and its loss is a large number with a meaningless gradient.
+  Each character needs a frame, and two equal neighbours need a blank between
+  them, because they would merge otherwise. With fewer frames the label has no
+  path at all; its loss is then a large number with a meaningless gradient.
   """
   repeats = sum(a == b for a, b in itertools.pairwise(text))
   return len(text) + repeats
@@ -167,9 +167,9 @@ def shown_frames(
   """Which frames show an image rather than the padding on its right.
 
   Args:
-    widths: pixels of each image before its padding.
-    frames: of an image with its padding.
-    width: pixels of an image with its padding.
+    widths: the width of each image in pixels, before padding.
+    frames: the number of frames of a padded image.
+    width: the width of a padded image in pixels.
   """
   shown = -(-np.asarray(widths) * frames // width)
   return np.arange(frames) < shown[:, None]
