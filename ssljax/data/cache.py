@@ -1,4 +1,4 @@
-"""Arrays that take long to make, kept in files between runs."""
+"""Keeps arrays that take long to make in files, for the next run."""
 
 import fcntl
 import os
@@ -7,25 +7,33 @@ from collections.abc import Callable
 
 import numpy as np
 from absl import logging
+from numpy.typing import DTypeLike
 
 
 def kept(
-  path, make: Callable[[], np.ndarray], *, shape: tuple[int, ...], dtype
+  path: str | pathlib.Path,
+  make: Callable[[], np.ndarray],
+  *,
+  shape: tuple[int, ...],
+  dtype: DTypeLike,
 ) -> np.ndarray:
-  """What `make` returns, from a file where it has been made before.
+  """Returns the array in the file `path`, or makes the array and the file.
 
-  The file appears complete or not at all, and one of another shape or type, or
-  that is torn, is made again. Processes that want the same wait for the first.
-  Where nothing can be written the array is made each time, with a warning.
+  The file appears complete or not at all. A file that is torn, or that holds
+  an array of another shape or dtype, is replaced. Processes that want the same
+  file at once wait until the first of them has made it. If the file cannot be
+  written, a warning is logged and every call makes the array.
 
   Args:
-    path: of the file; its name says all that the array depends on.
-    make: called without arguments.
-    shape: of the array.
-    dtype: of the array.
+    path: the file. Its name must tell everything that the array depends on,
+      because a file of this name is taken as it is.
+    make: makes the array; called without arguments.
+    shape: the array's shape.
+    dtype: the array's dtype.
 
   Returns:
-    The array; read-only and still in its file where that was there.
+    The array: a read-only memory map if the file was there, otherwise what
+    `make` returned.
   """
   path = pathlib.Path(path)
   found = _read(path, shape, dtype)
@@ -38,7 +46,8 @@ def kept(
     logging.warning('Cannot keep %s: %s', path, error)
     return make()
   with lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # a process that dies lets go of it
+    # The system releases this lock when its process dies.
+    fcntl.flock(lock, fcntl.LOCK_EX)
     found = _read(path, shape, dtype)
     if found is None:
       found = make()
@@ -46,7 +55,9 @@ def kept(
   return found
 
 
-def _read(path: pathlib.Path, shape, dtype) -> np.ndarray | None:
+def _read(
+  path: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike
+) -> np.ndarray | None:
   try:
     found = np.load(path, mmap_mode='r')
   except (OSError, ValueError, EOFError):
@@ -62,7 +73,7 @@ def _write(path: pathlib.Path, array: np.ndarray) -> None:
     with part.open('wb') as file:
       np.save(file, array)
       file.flush()
-      # Or a machine that loses power keeps the name and not the bytes.
+      # Otherwise a power cut could leave the file's name without its bytes.
       os.fsync(file.fileno())
     part.replace(path)
   except OSError as error:

@@ -1,16 +1,18 @@
-"""A folder of a person's own images, whose folders are their classes.
+"""Opens a folder of the user's images in which each folder is a class.
 
-  DIR/<class>/**/*.png      by their names, a fifth tests, a tenth validates
-  DIR/train/<class>/*.png   as given, with DIR/validation/ and DIR/test/
-  DIR/*.png                 without a class: all are to learn from
+  DIR/<class>/**/*.png      a hash of the name chooses the split of an image:
+                            test for 20 % of the images, validation for 10 %
+  DIR/train/<class>/*.png   the user chose the splits; DIR/validation/ and
+                            DIR/test/ look the same
+  DIR/*.png                 images without a class: all of them train
 
-Every image is decoded when the folder is opened, so that a broken one is known
-before any training.
+Every image is decoded when the folder is opened, so that a broken image is
+reported before any training starts.
 """
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +24,11 @@ from ssljax.data.labels import held_out, shorten
 from ssljax.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')
-VALIDATION, TEST = 0.1, 0.2  # shares of the images that have a class
+VALIDATION, TEST = 0.1, 0.2  # as shares of the images that have a class
 
 
 class Place(NamedTuple):
-  """Where an image belongs; `name` is its class, or ''."""
+  """The split and the class of an image file; `name` is the class, or ''."""
 
   file: str
   split: str
@@ -34,29 +36,37 @@ class Place(NamedTuple):
 
 
 def open_classes(
-  directory, *, stored: int, memory: int, progress: bool = True
+  directory: str | pathlib.Path,
+  *,
+  stored: int,
+  memory: int,
+  progress: bool = True,
 ) -> tuple[
   dict[str, Callable[[], ImageSource]],
   tuple[str, ...],
   str,
   list[tuple[str, str]],
 ]:
-  """Looks at all of a folder.
+  """Decodes every image of a folder and sorts them into splits and classes.
 
   Args:
     directory: the folder.
-    stored: side of the squares that pictures are cut to, in pixels.
-    memory: the most bytes of decoded images that a split may hold.
-    progress: whether to show a bar.
+    stored: the side of the squares that images are cut to, in pixels.
+    memory: the most bytes of decoded images that a split may hold in memory.
+      A larger split is decoded anew at every access.
+    progress: whether to show a progress bar.
 
   Returns:
-    What `image_sets.Images` takes: what opens each split, the classes, a digest
-    of the contents, and (file, reason) of what is not used: files that are no
-    images, and images without a class that would validate or test.
+    The arguments of `image_sets.Images`: a function that opens each split, the
+    names of the classes, a digest of the contents, and a list of (file,
+    reason) for the files that are not used. These are files that cannot be
+    read as images, and images in `validation` or `test` that have no class.
 
   Raises:
-    UserError: no folder, no images, too many files that are none, or folders
-      that can be read in more than one way.
+    UserError: the folder does not exist or has no images, too many of its
+      files cannot be read as images, its folders can be understood in more
+      than one way, or given splits leave `train` empty or without an image of
+      some class.
   """
   directory = pathlib.Path(directory)
   files = folder.list_files(directory)
@@ -70,7 +80,11 @@ def open_classes(
   places = _places(directory, [file for file in files if file not in bad])
   used = [place for place in places if place.name or place.split == 'train']
   skipped += [
-    (file, f'found no folder of a class in {split}; put it into one')
+    (
+      file,
+      f'found no class for this image of {split}; expected it in a folder '
+      'named after its class; move it there',
+    )
     for file, split, name in places
     if not name and split != 'train'
   ]
@@ -87,9 +101,13 @@ def open_classes(
 
 
 def middle_square(image: Image.Image, size: int) -> np.ndarray:
-  """uint8 (size, size, 3): the middle of an RGB image, its shorter side whole.
+  """Cuts the largest square from the middle of an RGB image and resizes it.
 
-  Cut before it is resized: a narrow strip would else grow beyond all memory.
+  The square is cut before it is resized, because a narrow strip would otherwise
+  grow to more pixels than fit in memory.
+
+  Returns:
+    uint8 (size, size, 3).
   """
   side = min(image.size)
   left, top = ((length - side) // 2 for length in image.size)
@@ -99,16 +117,22 @@ def middle_square(image: Image.Image, size: int) -> np.ndarray:
   )
 
 
-def _source(directory, places, classes, stored, memory) -> ImageSource:
+def _source(
+  directory: pathlib.Path,
+  places: Sequence[Place],
+  classes: Sequence[str],
+  stored: int,
+  memory: int,
+) -> ImageSource:
   names = [place.file for place in places]
 
-  def read(position):
+  def read(position: int) -> np.ndarray:
     try:
       image = images.read_image(directory / names[position])
     except images.BadImage as error:
       raise UserError(
-        f'{names[position]} was an image when {directory} was opened, and is '
-        f'none now: {error}.'
+        f'{names[position]} was an image when {directory} was opened, but it '
+        f'cannot be read now: {error}.'
       ) from None
     return middle_square(image, stored)
 
@@ -118,7 +142,7 @@ def _source(directory, places, classes, stored, memory) -> ImageSource:
 
 
 def _places(directory: pathlib.Path, files: list[str]) -> list[Place]:
-  """Which split and class each file is of, by its folders and its name."""
+  """Finds the split and class of each file from its folders and its name."""
   folders = {file: pathlib.PurePosixPath(file).parts[:-1] for file in files}
   if _has_splits(directory, folders.values()):
     places = [
@@ -131,7 +155,7 @@ def _places(directory: pathlib.Path, files: list[str]) -> list[Place]:
   test = _drawn(labelled, TEST)
   either = _drawn(labelled, TEST + VALIDATION)
 
-  def split(file):
+  def split(file: str) -> str:
     if file in test:
       return 'test'
     return 'validation' if file in either else 'train'
@@ -142,42 +166,49 @@ def _places(directory: pathlib.Path, files: list[str]) -> list[Place]:
   ]
 
 
-def _has_splits(directory, folders: Iterable[tuple[str, ...]]) -> bool:
-  """Whether the outermost folders are splits rather than classes."""
+def _has_splits(
+  directory: pathlib.Path, folders: Iterable[tuple[str, ...]]
+) -> bool:
+  """Tells whether the outermost folders are splits rather than classes."""
   folders = list(folders)
   inside = [names for names in folders if names and names[0] in SPLITS]
   others = {names[0] if names else '' for names in folders} - {*SPLITS}
   if not inside or not others:
     return bool(inside)
   if all(len(names) == 1 for names in inside):
-    return False  # classes that happen to be called so, beside other classes
+    return False  # classes that happen to bear the names of splits
   found = sorted({names[0] for names in inside})
   raise UserError(
-    f'Found the folders {", ".join(found)} with folders in them, and beside '
-    'them images in:\n  '
+    f'Found folders inside {", ".join(found)}, as if these were splits, and '
+    'also images in:\n  '
     + shorten(sorted(name or str(directory) for name in others))
-    + f'\nExpected either {", ".join(SPLITS)} alone, each with folders of its '
-    'classes, or folders of classes alone. Rename or move them.'
+    + f'\nExpected either only {", ".join(SPLITS)}, each with one folder per '
+    'class, or only folders of classes. Rename or move some folders.'
   )
 
 
 def _drawn(files: list[str], share: float) -> set[str]:
-  """A share of the files, by their names alone: more files change no other."""
-  # A name may hold bytes that are no text, which `held_out` could not hash.
+  """Draws a share of the files by a hash of their names.
+
+  The draw of one file does not depend on the other files, so adding files
+  leaves the earlier ones where they are (`held_out` names the exceptions).
+  """
+  # A name may hold bytes that are not valid UTF-8; `held_out` would fail on
+  # them.
   safe = {
     file.encode(errors='surrogateescape').decode('latin-1'): file
     for file in files
   }
-  return {safe[name] for name in held_out(dict.fromkeys(safe), share)}
+  return {safe[name] for name in held_out(safe, share)}
 
 
 def _check_given(directory: pathlib.Path, places: list[Place]) -> None:
-  """UserError unless there is something to learn from, of every class."""
+  """Raises a UserError unless `train` has images, and some of every class."""
   train = {place.name for place in places if place.split == 'train'}
   if not train:
     raise UserError(
-      f'Found no image to learn from in {directory}; expected some in its '
-      'folder train.'
+      f'Found no training image in {directory}; expected some in its folder '
+      'train. Move images there.'
     )
   for split in SPLITS[1:]:
     unknown = {place.name for place in places if place.split == split}
@@ -185,6 +216,6 @@ def _check_given(directory: pathlib.Path, places: list[Place]) -> None:
     if unknown:
       raise UserError(
         f'Found classes in {directory / split} of which train has no image; '
-        'expected the same names. Rename them, or add images of them:\n  '
-        + shorten(sorted(unknown))
+        'expected the same names as in train. Rename these folders, or add '
+        'images of these classes to train:\n  ' + shorten(sorted(unknown))
       )

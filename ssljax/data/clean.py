@@ -1,6 +1,12 @@
-"""The plain print behind rendered images, beside them: dark on white."""
+"""Adds to each rendered image its clean print: the text alone, dark on white.
+
+The masks of the renderer tell which pixels the text covers, so the clean print
+shows the same characters in the same places, without the ground, the lines and
+the noise of the layout.
+"""
 
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -8,26 +14,31 @@ from ssljax.errors import UserError
 
 
 class Cleaned:
-  """A source whose examples also have `clean` uint8 (height, width, 3).
+  """A source whose examples also have `clean`, uint8 (height, width, 3).
 
-  What else is asked of it, it asks of the source.
+  Every other attribute, such as `layouts` or `text_of`, is the wrapped
+  source's.
   """
 
-  def __init__(self, source, masks: np.ndarray, *, other: bool = False):
-    """Takes the masks of all examples of the split, by their index.
+  def __init__(self, source: Any, masks: np.ndarray, *, other: bool = False):
+    """Wraps a source.
 
     Args:
-      source: examples with an `index`.
-      masks: uint8 (count, height, width), 255 where there is text.
-      other: gives each example the print of another one, half of the split
-        and one further on, so that no two belong together, nor two of a class
-        where classes take turns.
+      source: a source whose examples have an `index`.
+      masks: uint8 (count, height, width), 255 where there is text. Row i is
+        the mask of the example with index i.
+      other: whether each example gets the print of another example instead of
+        its own. The other example is half the split plus one further on, so
+        that no image meets its own print, and, where the classes take turns,
+        no print of its own class either.
     """
     self._source, self._masks = source, masks
     self._shift = len(masks) // 2 + 1 if other else 0
 
-  def __getattr__(self, name: str):
-    if name.startswith('_'):  # of a copy that is not filled in yet
+  def __getattr__(self, name: str) -> Any:
+    # `copy` and `pickle` look for private names before `_source` is set, and
+    # the lookup of `_source` would then recurse without end.
+    if name.startswith('_'):
       raise AttributeError(name)
     return getattr(self._source, name)
 
@@ -37,7 +48,9 @@ class Cleaned:
   def __getitem__(self, position: int) -> dict:
     return self._with(self._source[position])
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+  def gather(
+    self, positions: Sequence[int] | np.ndarray
+  ) -> dict[str, np.ndarray]:
     return self._with(self._source.gather(positions))
 
   def _with(self, batch: dict) -> dict:
@@ -46,10 +59,10 @@ class Cleaned:
     return batch | {'clean': clean.repeat(3, axis=-1)}
 
 
-def no_masks():
-  """UserError: of images that are not rendered, nobody knows the print."""
+def no_masks() -> NoReturn:
+  """Raises a UserError, because only rendered images have a known print."""
   raise UserError(
-    'Found images that were not rendered, whose clean print is not known; '
+    'Found images that were not rendered, so their clean print is not known; '
     'expected rendered text or glyphs. Leave data.clean out, or use another '
     'method.'
   )

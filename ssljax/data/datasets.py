@@ -1,8 +1,9 @@
-"""The data of a run, by the options of `config.data`: rendered or a folder."""
+"""Opens the data of a run as the options in `config.data` describe it."""
 
 import functools
 import pathlib
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,15 +14,18 @@ from ssljax.data.render import CHARSETS, render_masks
 
 
 class Dataset(Protocol):
-  """What a run needs of its data.
+  """The interface through which a run reads its data.
 
   Attributes:
-    splits: their names; those that begin with `test` are only ever read.
-    resolved: options of `config.data` as the data itself decides them.
-    skipped: (file, reason) of what could not be used.
+    splits: the names of the splits. A split whose name begins with `test` is
+      never trained on.
+    resolved: the options of `config.data` that the data itself decides, such
+      as the charset of the user's labels.
+    skipped: (file, reason) for each file that is not used.
 
-  `masks` gives uint8 (count, height, width), where each image of a split shows
-  its text. UserError where nobody knows.
+  `open` returns the examples of a split. `masks` returns uint8 (count, height,
+  width), 255 where an image of the split shows text; it raises a UserError if
+  the images were not rendered.
   """
 
   splits: tuple[str, ...]
@@ -34,9 +38,16 @@ class Dataset(Protocol):
 
 
 class Rendered:
-  """Images that the renderer makes, as soon as one of them is asked for."""
+  """Images of text that the renderer makes when the first split is opened."""
 
-  def __init__(self, *, data_dir: str, memory: int, counts, **recipe):
+  def __init__(
+    self,
+    *,
+    data_dir: str,
+    memory: int,
+    counts: Mapping[str, int],
+    **recipe: Any,
+  ):
     self.splits = tuple(split for split, count in counts.items() if count)
     self._counts, self._folder = counts, pathlib.Path(data_dir).expanduser()
     self.resolved, self.skipped = {}, []
@@ -44,12 +55,13 @@ class Rendered:
     self._prepare = functools.partial(
       text_images.prepare, data_dir=data_dir, counts=counts, **recipe
     )
-    # The stages of a run share their splits; in memory, each is decoded once.
+    # The stages of a run share these caches, so that a split is decoded into
+    # memory only once.
     self.open = functools.cache(self._open)
     self.masks = functools.cache(self._masks)
 
   @functools.cached_property
-  def _builder(self):
+  def _builder(self) -> text_images.TextImages:
     return self._prepare()
 
   def _open(self, split: str) -> sources.Source:
@@ -68,15 +80,15 @@ class Rendered:
 
 
 class Own:
-  """A person's own images, all of them looked at here."""
+  """The user's images of text, each of which is decoded once on opening."""
 
-  def __init__(self, *, charset: str, **options):
+  def __init__(self, *, charset: str, **options: Any):
     found = folder.open_folder(
       charset=CHARSETS.get(charset, charset), **options
     )
-    self.splits, self.skipped = found.splits, found.skipped
+    self.splits, self.skipped = tuple(found.splits), found.skipped
     self.resolved = {
-      # Without labels nothing is read, and any charset will do.
+      # Without labels no text is read, so any charset will do.
       'charset': charset or found.characters or 'digits',
       'max_length': found.max_length,
       'contents': found.contents,
@@ -87,20 +99,23 @@ class Own:
     return no_masks()
 
 
-def open_dataset(options: dict, *, data_dir: str) -> Dataset:
+def open_dataset(options: Mapping[str, Any], *, data_dir: str) -> Dataset:
   """Opens the data that `config.data` describes.
 
   Args:
-    options: the `name` of a set of images with classes; or, of text, the
-      `directory` and how to read it, or the recipe of rendered images.
-    data_dir: where rendered images are kept.
+    options: the fields of `config.data`. A `name` selects a set of images with
+      classes, and its other options are arguments of `open_images`. Without a
+      name the images show text: a `directory` selects the user's own images,
+      with the arguments of `open_folder`; otherwise the options are the recipe
+      of images to render.
+    data_dir: the folder in which rendered and prepared images are kept.
 
   Raises:
-    UserError: images, labels or options that cannot be used.
+    UserError: images, labels or options cannot be used.
   """
   options = {key: value for key, value in options.items() if key != 'contents'}
   if 'name' in options:
-    options.pop('classes', None)  # the data's to say, and not here
+    options.pop('classes', None)  # the data itself decides them
     return open_images(data_dir=data_dir, **options)
   if options.get('directory'):
     return Own(**options)

@@ -1,26 +1,37 @@
-"""What layouts draw with: lines of text, curves, grounds, colours.
+"""The tools that layouts draw with: lines of text, curves, grounds, colours.
 
-A picture is a float32 (height, width, 3) array in 0..255; a coverage is a
-float32 (height, width) array in 0..1. Lengths are in pixels, angles in degrees.
+A picture is a float32 (height, width, 3) array in 0..255. A coverage is a
+float32 (height, width) array in 0..1: the share of each pixel that is covered.
+Lengths are in pixels, angles in degrees.
 """
 
 import colorsys
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ssljax.data import fonts
 
+T = TypeVar('T')
+
 # Columns whose ink is fainter than this (of 255) are cut from a glyph, so
 # that a character's extent is what a reader sees and no ink is outside it.
 FAINTEST = 24
 
+# What a layout returns: the picture, the characters' extents, the coverage of
+# the text alone. See `ssljax.data.layouts`.
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 class Mark(NamedTuple):
-  """One character in its place: coverages (h, w), and where they begin."""
+  """One character in its place on the picture.
+
+  `fill` and `outline` are coverages (h, w) whose upper left corner lies at
+  column `left` and row `top` of the picture.
+  """
 
   left: int
   top: int
@@ -29,17 +40,22 @@ class Mark(NamedTuple):
 
   @property
   def extent(self) -> tuple[int, int]:
-    """The horizontal [left, right) of the ink."""
+    """The columns [left, right) that the ink spans."""
     return self.left, self.left + self.fill.shape[1]
 
 
 class Pose(NamedTuple):
   """How one character of a line is drawn.
 
-  `cap` is the height of a capital as a fraction of the image's, `gap` the
-  space before the character (it may be negative) and `rise` its distance
-  above the middle of the image, both as fractions of the image's height;
-  `slant` is the horizontal shift per pixel of height.
+  Attributes:
+    face: the name of the font face.
+    cap: the height of a capital, as a fraction of the image's height.
+    angle: the rotation, in degrees.
+    gap: the space before the character, as a fraction of the image's height;
+      a negative gap makes it overlap the character before.
+    rise: the distance of the character above the middle of the image, as a
+      fraction of the image's height.
+    slant: the horizontal shift per pixel of height.
   """
 
   face: str
@@ -50,7 +66,11 @@ class Pose(NamedTuple):
   slant: float = 0.0
 
 
-def _transform(image: Image.Image, size, matrix) -> np.ndarray:
+def _transform(
+  image: Image.Image,
+  size: tuple[int, int],
+  matrix: Sequence[tuple[float, float, float]],
+) -> np.ndarray:
   data = (*matrix[0], *matrix[1])
   return np.asarray(
     image.transform(
@@ -59,20 +79,32 @@ def _transform(image: Image.Image, size, matrix) -> np.ndarray:
   )
 
 
-def ink(character: str, pose: Pose, height: int, stroke: int, scale: float):
-  """(middle, fill, outline) of a posed character.
+def ink(
+  character: str, pose: Pose, height: int, stroke: int, scale: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+  """Draws a character in its pose.
 
-  The masks are trimmed to their ink; `middle` is the row in them (it can be
-  outside) of the middle of a capital.
+  Args:
+    character: a single character.
+    pose: its face, size, angle and slant.
+    height: the image's height, in pixels.
+    stroke: the width of the outline, at about twice the final size.
+    scale: a factor on the size of the pose.
+
+  Returns:
+    (middle, fill, outline). The masks, float32 (h, w) in 0..1, are trimmed to
+    their ink. `middle` is the row of the masks at the middle of a capital; it
+    may lie outside of them.
   """
-  # Masters have twice the pixels of the tallest text: bilinear sampling at
-  # half size is then an average over 2 x 2 pixels, so edges stay smooth.
+  # The master glyph has about twice the size of the tallest text: bilinear
+  # sampling at half size averages over 2 x 2 pixels, so edges stay smooth.
   master = round(1.4 * height)
   fill, outline = fonts.glyph(pose.face, character, master, stroke)
   zoom = scale * pose.cap * height / master
   cosine = math.cos(math.radians(pose.angle))
   sine = math.sin(math.radians(pose.angle))
-  # Target to source: turn back, then slant back, then enlarge.
+  # The matrix maps a target pixel to a source pixel: it undoes the rotation,
+  # then the slant, then the scaling.
   a = (cosine + pose.slant * sine) / zoom
   b = (-sine + pose.slant * cosine) / zoom
   c, d = sine / zoom, cosine / zoom
@@ -106,11 +138,19 @@ def set_line(
   stroke: int = 0,
   edge: int = 0,
 ) -> list[Mark]:
-  """Places `text`, one pose a character, at a random x; all ink fits inside.
+  """Sets `text` as a line at a random x, with all ink inside the image.
 
-  A line too long for the image is made smaller until it fits. `stroke` is the
-  outline's width at twice the final size; `edge` is how many rows stay free
-  above and below.
+  A line that is too long or too tall for the image is made smaller until it
+  fits.
+
+  Args:
+    rng: draws the position.
+    text: the characters.
+    poses: one pose for each character.
+    height: the image's height, in pixels.
+    width: the image's width, in pixels.
+    stroke: the width of the outline, at about twice the final size.
+    edge: the rows that stay free above and below.
   """
   margin = max(1, round(0.04 * height))
   available = width - 2 * margin
@@ -138,12 +178,12 @@ def set_line(
 
 
 def extents(marks: Sequence[Mark]) -> np.ndarray:
-  """float32 (len(marks), 2): the horizontal [left, right) of each character."""
+  """float32 (len(marks), 2): the columns [left, right) of each character."""
   return np.array([mark.extent for mark in marks], np.float32).reshape(-1, 2)
 
 
 def trimmed(mark: Mark) -> Mark:
-  """The mark without columns that have no ink; as it is if none has any."""
+  """Cuts columns without ink from both sides; a mark without ink is kept."""
   columns = np.flatnonzero(mark.fill.any(axis=0))
   if not columns.size:
     return mark
@@ -152,13 +192,13 @@ def trimmed(mark: Mark) -> Mark:
 
 
 def region(mark: Mark) -> tuple[slice, slice]:
-  """The rows and columns of a picture that a mark lies on."""
+  """The rows and the columns of a picture that a mark covers."""
   h, w = mark.fill.shape
   return np.s_[mark.top : mark.top + h, mark.left : mark.left + w]
 
 
 def coverage(marks: Sequence[Mark], height: int, width: int) -> np.ndarray:
-  """The filled text as one coverage."""
+  """The coverage (height, width) of all marks' fills together."""
   result = np.zeros((height, width), np.float32)
   for mark in marks:
     part = result[region(mark)]
@@ -166,22 +206,32 @@ def coverage(marks: Sequence[Mark], height: int, width: int) -> np.ndarray:
   return result
 
 
-def paint(picture: np.ndarray, where: np.ndarray, colour) -> None:
-  """Lays a colour (3,) over `picture`, in place."""
-  # Most of a coverage is empty, so only the rest is computed.
+def paint(picture: np.ndarray, where: np.ndarray, colour: np.ndarray) -> None:
+  """Paints a colour (3,) on `picture`, in place, as opaque as `where` is."""
+  # Most of a coverage is 0, so only the other pixels are computed.
   rows, columns = np.nonzero(where)
   below = picture[rows, columns]
   below += where[rows, columns, None] * (colour - below)
   picture[rows, columns] = below
 
 
-def pick(rng: np.random.Generator, options: Sequence):
-  """One of the options, each as likely."""
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+  """Draws one of the options uniformly."""
   return options[int(rng.integers(len(options)))]
 
 
-def pick_colour(rng: np.random.Generator, saturation, value) -> np.ndarray:
-  """A colour (3,) of any hue, saturation and value from the given ranges."""
+def pick_colour(
+  rng: np.random.Generator,
+  saturation: tuple[float, float],
+  value: tuple[float, float],
+) -> np.ndarray:
+  """Draws an RGB colour, float32 (3,) in 0..255, of any hue.
+
+  Args:
+    rng: draws uniformly.
+    saturation: its range, within 0..1.
+    value: its range (the V of HSV), within 0..1.
+  """
   rgb = colorsys.hsv_to_rgb(
     rng.random(), rng.uniform(*saturation), rng.uniform(*value)
   )
@@ -189,7 +239,7 @@ def pick_colour(rng: np.random.Generator, saturation, value) -> np.ndarray:
 
 
 def ground(colour: np.ndarray, height: int, width: int) -> np.ndarray:
-  """A picture of one colour (3,), or of one a column (width, 3)."""
+  """A picture of one colour (3,), or of one colour per column (width, 3)."""
   picture = np.empty((height, width, 3), np.float32)
   picture[:] = colour
   return picture
@@ -198,7 +248,10 @@ def ground(colour: np.ndarray, height: int, width: int) -> np.ndarray:
 def clouds(
   rng: np.random.Generator, height: int, width: int, cell: float
 ) -> np.ndarray:
-  """float32 (height, width): smooth noise in about -1..1, of `cell` pixels."""
+  """float32 (height, width): smooth noise in about -1..1.
+
+  The noise interpolates random values on a grid of about `cell` pixels.
+  """
   rows = max(2, math.ceil(height / cell) + 1)
   columns = max(2, math.ceil(width / cell) + 1)
   grid = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
@@ -214,15 +267,23 @@ def stripes(
   x = np.arange(width) * (2 * math.pi * math.cos(math.radians(angle)))
   y = np.arange(height)[:, None] * (2 * math.pi * math.sin(math.radians(angle)))
   x, y = x / wavelength, y / wavelength
-  # sin(x + y) from the sines of a row and of a column: faster, and in float64,
-  # where machines' sines differ too little to change a pixel.
+  # sin(x + y) is computed from the sines of one row and one column, because
+  # that is faster. float64 matters: the sines of different machines differ
+  # there too little to change a pixel.
   return (np.sin(x) * np.cos(y) + np.cos(x) * np.sin(y)).astype(np.float32)
 
 
 def curves(
   paths: Sequence[np.ndarray], thickness: float, height: int, width: int
 ) -> np.ndarray:
-  """The coverage of smooth-edged polylines, each (points, 2) of x and y."""
+  """The coverage of smooth-edged lines through `paths`.
+
+  Args:
+    paths: (points, 2) arrays of x and y.
+    thickness: the width of the lines, in pixels.
+    height: the image's height, in pixels.
+    width: the image's width, in pixels.
+  """
   image = Image.new('L', (2 * width, 2 * height))
   draw = ImageDraw.Draw(image)
   for path in paths:
@@ -232,18 +293,33 @@ def curves(
   return np.asarray(image.reduce(2), np.float32) / 255
 
 
-def wave(rng, width, middle, amplitude, periods):
-  """A path (points, 2) across the image: one sine."""
+def wave(
+  rng: np.random.Generator,
+  width: int,
+  middle: float,
+  amplitude: float,
+  periods: float,
+) -> np.ndarray:
+  """A sine across the image as a path (points, 2), with a random phase.
+
+  Args:
+    rng: draws the phase.
+    width: the image's width, in pixels.
+    middle: the row about which the sine swings.
+    amplitude: the sine's amplitude, in pixels.
+    periods: the number of periods across the width.
+  """
   x = np.linspace(-2, width + 2, 24)
   phase = rng.uniform(0, 2 * math.pi)
   y = middle + amplitude * np.sin(2 * math.pi * periods * x / width + phase)
   return np.stack([x, y], -1)
 
 
-def shift_columns(coverage, shift):
-  """Moves each column down by `shift` (width,) pixels, between rows linearly.
+def shift_columns(coverage: np.ndarray, shift: np.ndarray) -> np.ndarray:
+  """Moves each column down by `shift` (width,) pixels, which may be fractions.
 
-  Columns stay where they are, so extents stay true.
+  Values between two rows are interpolated linearly. No column moves sideways,
+  so the characters' extents stay true.
   """
   height = len(coverage)
   rows = np.clip(np.arange(height)[:, None] - shift, 0, height - 1)
@@ -255,9 +331,21 @@ def shift_columns(coverage, shift):
 
 
 def dots(
-  rng: np.random.Generator, count: int, radius, height: int, width: int
+  rng: np.random.Generator,
+  count: int,
+  radius: tuple[float, float],
+  height: int,
+  width: int,
 ) -> np.ndarray:
-  """The coverage of `count` discs, their radius from the given range."""
+  """The coverage of `count` discs, at random places and of random sizes.
+
+  Args:
+    rng: draws the places and the radii.
+    count: the number of discs.
+    radius: the smallest and the largest radius, in pixels.
+    height: the image's height, in pixels.
+    width: the image's width, in pixels.
+  """
   image = Image.new('L', (2 * width, 2 * height))
   draw = ImageDraw.Draw(image)
   places = rng.random((count, 3)).tolist()

@@ -1,16 +1,16 @@
-"""A folder of a person's own images, and what some of them say.
+"""Opens a folder of the user's images of text, some of which have labels.
 
   DIR/**/*.png, .jpg, .jpeg, .bmp, .webp, .gif
   DIR/labels.csv      columns `file,text`; images without a row have no label
 
-Every image is decoded when the folder is opened, so that a broken one is known
-before any training.
+Every image is decoded when the folder is opened, so that a broken image is
+reported before any training starts.
 """
 
 import hashlib
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,22 +21,31 @@ from ssljax.data import images, sources, workers
 from ssljax.data.labels import LABELS, Label, held_out, read_labels, shorten
 from ssljax.errors import UserError, check_known
 
-BAD_SHARE = 0.01  # of the files; more of them stop the run
+# A larger share of unusable files stops the run instead of leaving them out.
+BAD_SHARE = 0.01
 
 
 class Frame(NamedTuple):
-  """The size that every picture is fitted to."""
+  """The size, in pixels, that every picture is fitted to."""
 
   height: int
   width: int
 
   def read(self, path: pathlib.Path) -> tuple[np.ndarray, int]:
-    """uint8 pixels (height, width, 3) and the width that shows the picture."""
+    """Reads an image and fits it to the frame.
+
+    Returns:
+      uint8 (height, width, 3), and the columns of it that show the picture.
+      The columns to the right of these are padding.
+    """
     return images.fit(images.read_image(path), *self)
 
 
 class FileSource:
-  """Images that every access decodes; `gather` stacks as other sources do."""
+  """Labelled and unlabelled image files, decoded anew at every access.
+
+  Examples and their `gather` are as `ssljax.data.sources` describes them.
+  """
 
   layouts = ('images',)
 
@@ -48,6 +57,15 @@ class FileSource:
     labels: dict[str, Label],
     frame: Frame,
   ):
+    """Takes the files of one split.
+
+    Args:
+      directory: the folder.
+      names: the files of the split, relative to the folder.
+      index: the `index` of each example.
+      labels: the labels by file name.
+      frame: what every picture is fitted to.
+    """
     self._directory, self._frame = directory, frame
     self._names, self._index, self._labels = names, index, labels
 
@@ -65,7 +83,7 @@ class FileSource:
     except images.BadImage as error:
       raise UserError(
         f'{self.name_of(position)} was an image when {self._directory} was '
-        f'opened, and is none now: {error}.'
+        f'opened, but it cannot be read now: {error}.'
       ) from None
     return {
       'image': pixels,
@@ -75,7 +93,7 @@ class FileSource:
       'width': np.int32(width),
     }
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+  def gather(self, positions: sources.Positions) -> dict[str, np.ndarray]:
     return sources.stack([self[int(position)] for position in positions])
 
   def layout_of(self, position: int) -> int:
@@ -99,19 +117,20 @@ class Folder(NamedTuple):
   """An opened folder.
 
   Attributes:
-    directory: where it is.
-    splits: those that have images, each with their positions among all.
-      `train` and `test` share the labelled ones; `unlabeled` has every image
-      but those of `test`.
-    names: of all images, relative to the folder, sorted.
-    labels: by name.
-    frame: what they are fitted to.
-    characters: the given charset, or all that the labels hold, sorted.
-    max_length: the given one, or the longest label's.
-    contents: a digest of files and labels, which tells whether the
-      folder is still the same.
+    directory: the path of the folder.
+    splits: the positions in `names` of each split's images; splits without
+      images are left out. The labelled images are divided between `train` and
+      `test`; `unlabeled` has every image that is not in `test`, labelled or
+      not.
+    names: the files of all images, relative to the folder, sorted.
+    labels: the labels by file name.
+    frame: the size that the images are fitted to.
+    characters: the given charset, or the sorted characters of all labels.
+    max_length: the given maximum length, or the length of the longest label.
+    contents: a digest of the files and the labels; it changes when the folder
+      does.
     skipped: (file, reason) of the files that are not used.
-    memory: the most bytes of decoded images that a split may hold.
+    memory: the most bytes of decoded images that a split may hold in memory.
   """
 
   directory: pathlib.Path
@@ -126,19 +145,20 @@ class Folder(NamedTuple):
   memory: int
 
   def open(self, split: str) -> sources.Source:
-    """The examples of a split, in memory where they fit there.
+    """Opens a split, decoded into memory if it takes at most `memory` bytes.
 
     Raises:
-      UserError: an unknown split, or one without images.
+      UserError: the split is unknown or has no images.
     """
     check_known('split', split, ('unlabeled', 'train', 'test'))
     if split not in self.splits:
       raise UserError(
-        f'Found {len(self.labels)} labelled images in {self.directory}, of '
-        f'which none for {split!r}; expected a {LABELS} there with the columns '
-        'file,text and a row for each labelled image, as 7.png,4812; for test, '
-        'two rows at least and a holdout above 0. Label some, or pretrain '
-        'alone: --config.recipe="(\'pretrain\',)".'
+        f'Found {len(self.labels)} labelled images in {self.directory}, and '
+        f'none for {split!r}; expected a {LABELS} there with the columns '
+        'file,text and one row for each labelled image, such as 7.png,4812. '
+        'The split test needs at least two rows and a holdout above 0. Label '
+        'some images, or run the pretraining alone with '
+        '--config.recipe="(\'pretrain\',)".'
       )
     index = self.splits[split]
     names = [self.names[place] for place in index]
@@ -150,7 +170,7 @@ class Folder(NamedTuple):
 
 
 def open_folder(
-  directory,
+  directory: str | pathlib.Path,
   *,
   height: int,
   width: int,
@@ -160,32 +180,34 @@ def open_folder(
   memory: int = 2**30,
   progress: bool = True,
 ) -> Folder:
-  """Reads all of a folder.
+  """Decodes every image of a folder once, reads its labels and makes splits.
 
   Args:
     directory: the folder.
-    height: of the frame that every picture is fitted to, in pixels.
-    width: of the frame.
-    charset: the characters of the labels; all that they hold, if ''. Labels
-      are taken as they stand, spaces included.
-    max_length: characters of the longest label; as the labels are, if 0.
-    holdout: share of the labelled images that only test. Which ones depends on
-      their names alone, so more images change little.
-    memory: bytes of decoded images that a split may hold.
-    progress: whether to show a bar.
+    height: the height of the frame that every picture is fitted to, in pixels.
+    width: the frame's width, in pixels.
+    charset: the characters that labels may have; '' allows every character.
+      Labels are not trimmed: a space is a character like any other.
+    max_length: the most characters that a label may have; 0 allows any length.
+    holdout: the share of the labelled images that become the test split. A
+      hash of its name decides about each image, so adding images to the folder
+      hardly changes the choice among the others.
+    memory: the most bytes of decoded images that a split may hold in memory.
+    progress: whether to show a progress bar.
 
   Raises:
-    UserError: no folder, no images, too many files that are none, rows of
-      labels.csv that cannot be used, or a share that is none.
+    UserError: the folder does not exist or has no images, too many of its
+      files cannot be read as images, rows of labels.csv cannot be used, or
+      `holdout` is not a share.
   """
   if not 0 <= holdout <= 1:
     raise UserError(
       f'Found holdout {holdout}; expected 0 to 1, the share of the labelled '
-      'images that only test.'
+      'images that are kept for testing.'
     )
   directory = pathlib.Path(directory)
   files = list_files(directory)
-  # Before the images, which take longer.
+  # Labels come first: their errors then show up before the slow decoding.
   labels = read_labels(directory, set(files), charset, max_length)
   frame = Frame(height, width)
   skipped = unreadable(
@@ -222,15 +244,22 @@ def open_folder(
 
 
 def list_files(directory: pathlib.Path) -> list[str]:
-  """All files but labels.csv and hidden ones, relative and sorted.
+  """Lists the files of a folder, except labels.csv and hidden files.
 
-  Links to files are followed, and listed if they lead nowhere; links to folders
-  are not entered.
+  A link to a file counts as a file, even if its target is missing, so that a
+  broken link is reported. Links to folders are not followed.
+
+  Returns:
+    Sorted paths, relative to the folder.
+
+  Raises:
+    UserError: the folder does not exist or has no such files.
   """
   if not directory.is_dir():
     what = 'a file' if directory.exists() else 'nothing'
     raise UserError(
-      f'Found {what} at {directory}; expected a folder of images.'
+      f'Found {what} at {directory}; expected a folder of images. Check the '
+      'path.'
     )
   found = [
     path.relative_to(directory)
@@ -246,15 +275,22 @@ def list_files(directory: pathlib.Path) -> list[str]:
   if not files:
     raise UserError(
       f'Found no images in {directory}; expected files of '
-      f'{", ".join(images.FORMATS)}, in it or in folders inside.'
+      f'{", ".join(images.FORMATS)} in it or in its subfolders. Put images '
+      'there, or name another folder.'
     )
   return files
 
 
-def unreadable(read, files, *, progress: bool = True) -> list[tuple[str, str]]:
-  """(file, reason) of those that `read` refuses; every file is read."""
+def unreadable(
+  read: Callable[[str], object], files: Sequence[str], *, progress: bool = True
+) -> list[tuple[str, str]]:
+  """Calls `read` on every file, in threads, and collects the failures.
 
-  def reason(file):
+  Returns:
+    (file, reason) for each file for which `read` raised a `BadImage`.
+  """
+
+  def reason(file: str) -> str:
     try:
       read(file)
     except images.BadImage as error:
@@ -278,8 +314,14 @@ def unreadable(read, files, *, progress: bool = True) -> list[tuple[str, str]]:
   return found
 
 
-def check_skipped(directory, skipped, total: int) -> None:
-  """Few bad files are left out; many mean that something else is wrong."""
+def check_skipped(
+  directory: pathlib.Path, skipped: Sequence[tuple[str, str]], total: int
+) -> None:
+  """Raises a UserError if more than `BAD_SHARE` of the files are skipped.
+
+  A few bad files may be left out silently, but many of them mean that
+  something else is wrong, such as the folder.
+  """
   if len(skipped) <= BAD_SHARE * total:
     return
   raise UserError(
@@ -289,12 +331,18 @@ def check_skipped(directory, skipped, total: int) -> None:
   )
 
 
-def digest(directory, names, labels) -> str:
-  """12 hexadecimal digits of all files' names and bytes, and of the labels."""
+def digest(
+  directory: pathlib.Path, names: Sequence[str], labels: Mapping[str, Label]
+) -> str:
+  """Hashes the names and the bytes of all files, and their labels.
+
+  Returns:
+    The first 12 hexadecimal digits of the SHA-256.
+  """
   found = hashlib.sha256()
   for name in names:
     text = labels[name].text if name in labels else ''
-    # A name may hold bytes that are no text.
+    # A name may hold bytes that are not valid UTF-8.
     found.update(f'{name}\0{text}\0'.encode(errors='surrogateescape'))
     found.update(hashlib.sha256((directory / name).read_bytes()).digest())
   return found.hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Font faces and their glyphs, from fonts that arrive as PyPI packages.
+"""Font faces and their glyphs; the fonts come from PyPI packages.
 
-A glyph is drawn once for each (face, character, size) and kept; layouts scale,
-turn and slant it from there, so an image costs no font rendering.
+A glyph is drawn once for each (face, character, size) and kept. Layouts scale,
+turn and slant this drawing, so that an image needs no font rendering.
 """
 
 import functools
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-# name -> (package, file). Chosen to differ: weight, slant, serifs, roundness.
+# name -> (package, file). The faces are chosen to differ in weight, slant,
+# serifs and roundness.
 FACES = {
   'sans_semibold': ('font_source_sans_pro', 'SourceSansPro-Semibold.ttf'),
   'sans_black_italic': ('font_source_sans_pro', 'SourceSansPro-BlackIt.ttf'),
@@ -25,7 +26,7 @@ FACES = {
   'manrope_extrabold': ('font_manrope', 'Manrope-ExtraBold.ttf'),
 }
 
-# Faces that no image of a seen split is drawn with.
+# Only the splits of `render.UNSEEN_SPLITS` are drawn with these faces.
 HELD_OUT_FACES = {
   'lato_regular': ('font_lato', 'Lato-Regular.ttf'),
   'lato_black': ('font_lato', 'Lato-Black.ttf'),
@@ -36,13 +37,17 @@ ALL_FACES = FACES | HELD_OUT_FACES
 
 
 def heavy(faces: Sequence[str]) -> tuple[str, ...]:
-  """Those with strokes wide enough to be seen as an outline."""
+  """The faces whose strokes are wide enough to be drawn as outlines."""
   words = ('black', 'bold', 'fredoka')
   return tuple(face for face in faces if any(word in face for word in words))
 
 
 def font_path(face: str) -> str:
-  """The font file of a face; ValueError for a name that is not there."""
+  """The path of a face's font file.
+
+  Raises:
+    ValueError: there is no face of this name.
+  """
   if face not in ALL_FACES:
     raise ValueError(
       f'Found font face {face!r}; expected one of {", ".join(ALL_FACES)}.'
@@ -54,8 +59,8 @@ def font_path(face: str) -> str:
 @functools.lru_cache(maxsize=256)
 def load_font(face: str, size: int) -> ImageFont.FreeTypeFont:
   """The face at `size` pixels per em."""
-  # The basic layout engine: Raqm is there on some machines only, and places
-  # glyphs differently, which would make the data depend on the machine.
+  # The other layout engine, Raqm, places glyphs differently and is installed
+  # on some machines only, so the images would depend on the machine.
   return ImageFont.truetype(
     font_path(face), size, layout_engine=ImageFont.Layout.BASIC
   )
@@ -65,7 +70,8 @@ def load_font(face: str, size: int) -> ImageFont.FreeTypeFont:
 def font_of_cap_height(face: str, cap_height: int) -> ImageFont.FreeTypeFont:
   """The face at the size where a capital H is about `cap_height` pixels tall.
 
-  Faces of one em size differ in height by a quarter; this evens them out.
+  At the same em size the heights of the faces differ by up to a quarter, so a
+  size in ems would make the characters of one text unequally tall.
   """
   _, top, _, bottom = load_font(face, 200).getbbox('H', anchor='ls')
   return load_font(face, round(200 * cap_height / (bottom - top)))
@@ -75,12 +81,21 @@ def font_of_cap_height(face: str, cap_height: int) -> ImageFont.FreeTypeFont:
 def glyph(
   face: str, character: str, cap_height: int, stroke: int = 0
 ) -> tuple[Image.Image, Image.Image]:
-  """(fill, outline) masks of a character, mode 'L', ink = 255.
+  """Draws a character and its outline as masks of mode 'L', where ink is 255.
 
-  Both have the same size, one pixel wider than the ink on each side, and the
-  vertical middle is the middle of a capital, so that characters on one line
-  share their baseline. `outline` is a line `stroke` pixels wide around the
-  ink and is empty for `stroke` 0.
+  Both masks have the same size, with a margin of about one pixel to the left
+  and right of the ink. Their vertical middle is the middle of a capital, so
+  that characters whose middles are aligned share their baseline.
+
+  Args:
+    face: the name of the face.
+    character: a single character.
+    cap_height: the height of a capital H, in pixels.
+    stroke: the width of the outline around the ink, in pixels; with 0 the
+      outline is empty.
+
+  Returns:
+    (fill, outline).
   """
   font = font_of_cap_height(face, cap_height)
   left, top, right, bottom = font.getbbox(
@@ -91,7 +106,7 @@ def glyph(
   size = (int(right - left) + 3, 2 * half)
   origin = (1 - left, half - middle)
 
-  def mask(stroke_width):
+  def mask(stroke_width: int) -> Image.Image:
     image = Image.new('L', size)
     ImageDraw.Draw(image).text(
       origin,

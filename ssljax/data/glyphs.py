@@ -1,8 +1,9 @@
-"""Single characters, 48x48 RGB: a small set of images that needs no download.
+"""Renders images of single characters, 48x48 RGB: a set without a download.
 
 Each image is a pure function of (seed, split, index). The ground is textured
-and of any colour; the character's hue is fixed by its class and face, so that
-colour, which the ground does not give away, can be predicted from shape.
+and has any colour. The hue of the character depends on its class and its face
+alone, so that a colorization task can be solved: the shape of the character
+tells its colour, and the ground does not.
 """
 
 import colorsys
@@ -15,23 +16,25 @@ from ssljax.data import drawing, fonts, workers
 from ssljax.errors import check_known
 from ssljax.text import CHARSETS
 
-# Raise it whenever an image changes for the same arguments: kept images of
-# another version are then not read.
+# Raise this number whenever an image changes for the same arguments, because
+# the files of rendered images are named by it and would be read unchanged.
 VERSION = 2
 SIZE = 48
 CLASSES = tuple(CHARSETS['alnum36'].characters)
 SPLITS = ('train', 'validation', 'test')
-CONTRAST = (70, 130)  # of the luminance, between character and ground
+# The range of the difference in luminance between character and ground.
+CONTRAST = (70, 130)
 
 
 class Glyph(NamedTuple):
-  """One image.
+  """A rendered character.
 
   Attributes:
-    image: uint8 (48, 48, 3).
-    label: a place in CLASSES.
-    face: the name of its face.
-    mask: uint8 (48, 48), how much of each pixel the character covers.
+    image: uint8 (48, 48, 3), RGB.
+    label: the class, a position in CLASSES.
+    face: the name of the font face.
+    mask: uint8 (48, 48), how much of each pixel the character covers; 255 is
+      all of it.
   """
 
   image: np.ndarray
@@ -41,16 +44,16 @@ class Glyph(NamedTuple):
 
 
 def hue(label: int, face: str) -> float:
-  """The hue of a class in a face, 0 to 1."""
+  """The hue, 0 to 1, of a class drawn in a face."""
   return zlib.crc32(f'{label} {face}'.encode()) / 2**32
 
 
 def render_glyph(*, seed: int, split: str, index: int) -> Glyph:
-  """The image `index` of a split; classes take turns.
+  """Draws image `index` of a split; its class is `index % len(CLASSES)`.
 
   Raises:
-    UserError: an unknown split.
-    ValueError: a number that is no seed or index.
+    UserError: the split is unknown.
+    ValueError: `seed` or `index` is not in 0 to 2**32 - 1.
   """
   check_known('split', split, SPLITS)
   # Larger numbers would spill into the next word of the random key.
@@ -73,8 +76,8 @@ def render_glyph(*, seed: int, split: str, index: int) -> Glyph:
   return Glyph(image, label, face, np.round(255 * mask).astype(np.uint8))
 
 
-def _mask(rng, character: str, face: str) -> np.ndarray:
-  """The coverage of a character somewhere about the middle, whole."""
+def _mask(rng: np.random.Generator, character: str, face: str) -> np.ndarray:
+  """The coverage of a character near the middle, with all of its ink."""
   pose = drawing.Pose(
     face,
     cap=rng.uniform(0.45, 0.7),
@@ -84,7 +87,7 @@ def _mask(rng, character: str, face: str) -> np.ndarray:
     slant=rng.uniform(-0.15, 0.15),
   )
   scale, longest = 1.0, SIZE + 1
-  while longest > SIZE - 2:  # a row and column stay free on each side
+  while longest > SIZE - 2:  # one pixel stays free on each side
     _, fill, _ = drawing.ink(character, pose, SIZE, 0, scale)
     longest = max(fill.shape)
     scale *= 0.98 * min(1, (SIZE - 2) / longest)
@@ -96,19 +99,19 @@ def _mask(rng, character: str, face: str) -> np.ndarray:
   return mask
 
 
-def _place(rng, free: int) -> int:
-  """Where something begins that leaves `free` pixels: near the middle."""
+def _place(rng: np.random.Generator, free: int) -> int:
+  """Draws a start near the middle for an extent that leaves `free` pixels."""
   return int(np.clip(round(free / 2 + rng.uniform(-5, 5)), 1, free - 1))
 
 
 def _luminance(colour: np.ndarray) -> float:
-  # Not by `@`, whose last bit differs between machines.
+  # A matrix product (`@`) would differ in the last bit between machines.
   red, green, blue = colour.tolist()
   return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def _ground(rng, against: float) -> np.ndarray:
-  """A textured ground of any hue whose luminance keeps clear of `against`."""
+def _ground(rng: np.random.Generator, against: float) -> np.ndarray:
+  """A textured ground of any hue whose luminance is far from `against`."""
   colour = drawing.pick_colour(rng, (0.0, 0.7), (0.2, 1.0))
   away = rng.uniform(*CONTRAST)
   target = against - away if against > 127 else against + away
@@ -132,17 +135,17 @@ def _rendered(task: tuple[int, str, int, int], name: str) -> np.ndarray:
 
 
 def render_chunk(task: tuple[int, str, int, int]) -> np.ndarray:
-  """Images `start` to `stop` of a split."""
+  """Renders uint8 (stop - start, 48, 48, 3) for (seed, split, start, stop)."""
   return _rendered(task, 'image')
 
 
 def render_masks(task: tuple[int, str, int, int]) -> np.ndarray:
-  """The masks of the same images."""
+  """Renders the masks of the same images, uint8 (stop - start, 48, 48)."""
   return _rendered(task, 'mask')
 
 
 def render_split(*, seed: int, split: str, count: int) -> np.ndarray:
-  """uint8 (count, 48, 48, 3), by all cores, with a bar."""
+  """Renders uint8 (count, 48, 48, 3) on all cores, with a progress bar."""
   return workers.rendered(render_chunk, count, seed, split, what=split)
 
 

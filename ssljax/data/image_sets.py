@@ -1,12 +1,13 @@
-"""Sets of images with classes, by name: digits, glyphs, a folder, any of tfds.
+"""Opens sets of images with classes: digits, glyphs, a folder, or a tfds set.
 
-`train` is what a method learns from, with or without the labels; `test` is read
-once a stage is done.
+A method learns from `train`, with or without its labels. `test` is read once,
+when a stage is done.
 """
 
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,12 +27,13 @@ GLYPHS = {'train': 20_000, 'validation': 2_000, 'test': 2_000}
 
 
 class Images:
-  """An opened set; a split is read when it is asked for, and then kept.
+  """An opened set; each split is read when it is first opened, and then kept.
 
   Attributes:
-    splits: names of those that have images.
-    resolved: what `config.data` learns from it: the names of the classes, and
-      what tells its contents from others.
+    splits: the names of the splits that have images.
+    resolved: the options of `config.data` that the set itself decides:
+      `classes`, their names, and `contents`, a string that differs between
+      sets with different contents.
     skipped: (file, reason) of files that are not used.
   """
 
@@ -43,18 +45,31 @@ class Images:
     skipped: Sequence[tuple[str, str]] = (),
     masks: Callable[[str], np.ndarray] | None = None,
   ):
+    """Takes what opens each split, and what describes the set.
+
+    Args:
+      openers: for each split, a function that reads it.
+      classes: the names of the classes.
+      contents: a string that differs between sets with different contents.
+      skipped: (file, reason) of files that are not used.
+      masks: uint8 (count, height, width) of a split, by its name; leave it out
+        if the images were not rendered.
+    """
     self.splits = tuple(openers)
-    self.resolved = {'classes': tuple(classes), 'contents': contents}
+    self._classes = tuple(classes)
+    self.resolved = {'classes': self._classes, 'contents': contents}
     self.skipped = list(skipped)
     self._openers = openers
-    # The stages of a run share their splits.
-    self.open = functools.cache(self._open)
+    # The stages of a run share this cache, so a split is read only once. The
+    # result has no type here, because `sources.Source` also has what only
+    # images of text have.
+    self.open: Callable[..., Any] = functools.cache(self._open)
     self.masks = functools.cache(masks or (lambda split: no_masks()))
 
   def _open(self, split: str) -> ImageSource:
     check_known('split', split, self.splits)
     source = self._openers[split]()
-    source.classes = self.resolved['classes']
+    source.classes = self._classes
     return source
 
 
@@ -69,23 +84,24 @@ def open_images(
   directory: str = '',
   memory: int = 2**30,
 ) -> Images:
-  """Opens a set.
+  """Opens a set of images with classes.
 
   Args:
     name: 'digits' (scikit-learn's), 'glyphs', 'folder', or the name of a set
       of tensorflow-datasets that has been prepared in `data_dir`.
-    data_dir: where glyphs are kept and prepared sets are found.
-    size: of an image that a stage sees, in pixels: 8, 16 or 32 for 'digits',
-      48 for 'glyphs'; 0 for the smallest of these.
-    stored: side of the squares that other images are cut to, of which a stage
-      takes its views; `size` if 0.
-    seed: of the glyphs, and of how digits are split.
-    counts: glyphs of each split; `GLYPHS` if there are none.
-    directory: of 'folder'.
-    memory: the most bytes of decoded images that a split may hold.
+    data_dir: the folder where glyphs are kept and prepared sets are found.
+    size: the side of the images that a stage sees, in pixels: 8, 16 or 32 for
+      'digits' and 48 for 'glyphs'; with 0 the smallest of these.
+    stored: the side, in pixels, of the squares that the images of a folder or
+      a prepared set are cut to; a stage crops its views from them. 0 means
+      `size`.
+    seed: renders the glyphs, and splits the digits.
+    counts: the number of glyphs in each split; `GLYPHS` by default.
+    directory: the folder, for 'folder'.
+    memory: the most bytes of decoded images that a split may hold in memory.
 
   Raises:
-    UserError: a set that is not there, or cannot be used.
+    UserError: the set does not exist, or an option does not fit it.
   """
   if not 0 <= seed < 2**32:
     raise UserError(f'Found seed {seed}; expected 0 <= seed < 2**32.')
@@ -97,36 +113,37 @@ def open_images(
   if stored < 1:
     raise UserError(
       f'Found size {size} and stored {stored} for {name}; expected the side of '
-      'an image in pixels, as size=64.'
+      'an image in pixels. Set it, for example size=64.'
     )
   if name == 'folder':
     if not directory:
       raise UserError(
-        'Found no directory for the images of a folder; expected one, as '
-        'directory=DIR.'
+        'Found no directory for the data set folder; expected the path of one. '
+        'Set it with directory=DIR.'
       )
-    directory = pathlib.Path(directory).expanduser()
-    return Images(*open_classes(directory, stored=stored, memory=memory))
+    path = pathlib.Path(directory).expanduser()
+    return Images(*open_classes(path, stored=stored, memory=memory))
   return Images(
     *open_prepared(name, data_dir=data_dir, stored=stored, memory=memory)
   )
 
 
 def _digits(size: int, seed: int) -> Images:
-  """1,797 gray images of 8x8, made larger where asked for."""
+  """scikit-learn's 1,797 gray digits of 8x8 pixels, enlarged to `size`."""
   if size not in DIGIT_SIZES:
     raise UserError(
       f'Found size {size} for digits; expected one of '
       f'{", ".join(map(str, DIGIT_SIZES))}.'
     )
-  digits = load_digits()
+  digits: Any = load_digits()  # a tuple only with return_X_y
   gray = np.round(digits.images * (255 / 16)).astype(np.uint8)
 
-  def enlarge(image):
-    image = Image.fromarray(image).resize((size, size), Image.BILINEAR)
+  def enlarge(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(pixels)
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image.convert('RGB'))
 
-  def source(positions):
+  def source(positions: np.ndarray) -> ImageSource:
     pixels = np.stack([enlarge(image) for image in gray[positions]])
     return ImageSource(pixels, digits.target[positions])
 
@@ -143,7 +160,7 @@ def _digits(size: int, seed: int) -> Images:
 
 
 def _stratified(labels: np.ndarray, seed: int) -> np.ndarray:
-  """A random order in which any stretch has each class by its share."""
+  """A random order of which every stretch has each class by its share."""
   order = np.random.default_rng(seed).permutation(len(labels))
   place = np.empty(len(labels))
   for label in np.unique(labels):
@@ -152,11 +169,13 @@ def _stratified(labels: np.ndarray, seed: int) -> np.ndarray:
   return order[np.argsort(place, kind='stable')]
 
 
-def _glyphs(size: int, seed: int, counts, data_dir: str, memory: int) -> Images:
+def _glyphs(
+  size: int, seed: int, counts: Mapping[str, int], data_dir: str, memory: int
+) -> Images:
   if size not in (0, glyphs.SIZE):
     raise UserError(
-      f'Found size {size} for glyphs; expected {glyphs.SIZE}, as they are '
-      'drawn. Leave --config.data.size as it is.'
+      f'Found size {size} for glyphs; expected {glyphs.SIZE}, the only size '
+      'that they are drawn in. Leave --config.data.size as it is.'
     )
   for split, count in counts.items():
     check_known('split', split, glyphs.SPLITS)
@@ -166,7 +185,7 @@ def _glyphs(size: int, seed: int, counts, data_dir: str, memory: int) -> Images:
       )
   folder = pathlib.Path(data_dir).expanduser() / 'glyphs'
 
-  def source(split, count):
+  def source(split: str, count: int) -> ImageSource:
     pixels = cache.kept(
       folder / f'version{glyphs.VERSION}_seed{seed}_{split}_{count}.npy',
       lambda: glyphs.render_split(seed=seed, split=split, count=count),
@@ -183,7 +202,7 @@ def _glyphs(size: int, seed: int, counts, data_dir: str, memory: int) -> Images:
     if counts.get(split)
   }
 
-  def masks(split):
+  def masks(split: str) -> np.ndarray:
     count = counts[split]
     return cache.kept(
       folder / f'version{glyphs.VERSION}_seed{seed}_{split}_{count}_masks.npy',

@@ -1,7 +1,7 @@
 """Random access to images with classes.
 
 An example is a dict of `image` uint8 (size, size, 3), `index` int32 and `label`
-int32, -1 where it has none.
+int32, which is -1 if the image has no label.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,22 +15,31 @@ BLOCK = 64  # images that a thread reads at a time
 
 
 class ImageSource:
-  """Images of one split.
+  """The images of one split.
 
   Attributes:
-    labels: int32 (count,), known without an image being read.
-    names: what `name_of` says, where images have names of their own.
+    labels: int32 (count,); they are known before any image is read.
+    classes: the names of the classes, set by `image_sets.Images`.
+    layouts: empty, because only images of text have layouts.
   """
 
-  layouts = ()  # what text has in their place
+  layouts = ()
+  classes: tuple[str, ...] = ()
 
   def __init__(
     self,
     images: np.ndarray | Callable[[int], np.ndarray],
-    labels: np.ndarray,
+    labels: Sequence[int] | np.ndarray,
     names: Sequence[str] | None = None,
   ):
-    """Takes all images, or what reads the one at a position."""
+    """Takes the images of a split.
+
+    Args:
+      images: uint8 (count, size, size, 3), or a function that reads the image
+        at a position.
+      labels: the class of each image, -1 for none.
+      names: what `name_of` returns, if the images have names of their own.
+    """
     self.labels = np.asarray(labels, np.int32)
     self._images, self._names = images, names
 
@@ -41,7 +50,9 @@ class ImageSource:
     batch = self.gather([range(len(self))[position]])
     return {name: column[0] for name, column in batch.items()}
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+  def gather(
+    self, positions: Sequence[int] | np.ndarray
+  ) -> dict[str, np.ndarray]:
     positions = np.asarray(positions)
     images = self._images
     if callable(images):
@@ -58,20 +69,25 @@ class ImageSource:
     return self._names[position] if self._names else f'image {position}'
 
   def part(self, positions: np.ndarray) -> 'ImageSource':
-    """Some of the images, by position."""
-    images, names = self._images, self._names
-    if callable(images):
+    """A source of only the images at these positions."""
+    images, labels, names = self._images, self.labels[positions], None
+    if self._names:
+      names = [self._names[int(position)] for position in positions]
+    if not callable(images):
+      return ImageSource(images[positions], labels, names)
 
-      def chosen(position):
-        return images(int(positions[position]))
+    def read(position: int) -> np.ndarray:
+      return images(int(positions[position]))
 
-    else:
-      chosen = images[positions]
-    names = names and [names[position] for position in positions]
-    return ImageSource(chosen, self.labels[positions], names)
+    return ImageSource(read, labels, names)
 
   def held(self, memory: int) -> 'ImageSource':
-    """The same, read once by threads, if it takes at most `memory` bytes."""
+    """Reads all images into memory if they take at most `memory` bytes.
+
+    Returns:
+      A source that holds the images, or this source if they are too many or
+      in memory already.
+    """
     if not callable(self._images) or not len(self):
       return self
     if len(self) * self._images(0).nbytes > memory:

@@ -1,7 +1,7 @@
-"""Image files and pictures of any kind, made into what a network reads.
+"""Reads image files of any kind and brings them into one mode and size.
 
-A person's files are of every size and mode, and some are broken; all that can
-go wrong with one is said by `BadImage`, in the words of a person.
+The user's files have every size and mode, and some are broken. Whatever goes
+wrong with a file is raised as a `BadImage`, whose text says what to do.
 """
 
 import math
@@ -23,36 +23,39 @@ FORMATS = {
 
 
 class BadImage(UserError):
-  """Why a file or a picture is not used; its name is for the caller to add."""
+  """A file that cannot be used, and why; the caller adds the file's name."""
 
 
-def read_image(file) -> Image.Image:
-  """The picture in a file, decoded to its end, as RGB.
+def read_image(file: str | pathlib.Path) -> Image.Image:
+  """Reads a file to its end and returns the picture as RGB.
 
-  Of an animation the first frame; turned as its EXIF orientation says.
+  The picture is turned upright by its EXIF orientation. An animation gives its
+  first frame.
 
   Raises:
-    BadImage: a suffix that is not in `FORMATS`, content of another format or
-      none, a file that ends early, more pixels than Pillow's limit.
+    BadImage: the suffix is not in `FORMATS`, the content is of another format
+      or not an image, the file ends early, or the image has more pixels than
+      Pillow's limit.
   """
   path = pathlib.Path(file)
   expected = FORMATS.get(path.suffix.lower())
   if expected is None:
     raise BadImage(
       f'found a {path.suffix or "file without suffix"}; expected one of '
-      f'{", ".join(FORMATS)}; convert it'
+      f'{", ".join(FORMATS)}; convert the file'
     )
   try:
-    # Others have bugs of their own, and nobody asked for them.
+    # Pillow's decoders of other formats are left out: nobody needs them, and
+    # each may have bugs of its own.
     with Image.open(path, formats=tuple(set(FORMATS.values()))) as image:
-      # MPO is a JPEG with more pictures after it, as telephones write them.
+      # Phones write MPO files: a JPEG with further pictures after it.
       found = 'JPEG' if image.format == 'MPO' else image.format
       if found != expected:
         raise BadImage(
-          f'found {found} in a {path.suffix}; rename it to what it is'
+          f'found {found} in a {path.suffix}; rename the file to match'
         )
-      # Up to twice its limit Pillow only warns, and a filter that makes this an
-      # error is not safe in threads.
+      # Pillow only warns up to twice its limit, and a warnings filter that
+      # makes this an error is not safe in threads.
       if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
       # Only here is the file read to its end.
@@ -61,7 +64,8 @@ def read_image(file) -> Image.Image:
     raise
   except (Image.DecompressionBombError, Image.DecompressionBombWarning):
     raise BadImage(
-      f'found more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller'
+      f'found more than {Image.MAX_IMAGE_PIXELS:,} pixels; make the image '
+      'smaller'
     ) from None
   except UnidentifiedImageError:
     raise BadImage(f'found no {expected} image in it; replace it') from None
@@ -70,9 +74,13 @@ def read_image(file) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-  """Any mode as RGB: transparency over white, 16-bit gray by its range."""
+  """Converts an image of any mode to RGB.
+
+  Transparent pixels show white. 16-bit gray is scaled to 8 bits.
+  """
   if image.mode.startswith('I;16') or image.mode == 'I':
-    # `convert` would clip, not scale, and leave most of such a picture white.
+    # `convert` would clip the values instead of scaling them, which leaves
+    # most of such a picture white.
     gray = np.asarray(image).astype(np.float64) / 257
     return Image.fromarray(gray.clip(0, 255).astype(np.uint8)).convert('RGB')
   if image.has_transparency_data:
@@ -83,20 +91,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, height: int, width: int) -> tuple[np.ndarray, int]:
-  """A picture in a frame of one size, its aspect kept.
+  """Resizes a picture to fit a frame, without changing its aspect ratio.
 
-  It fills the frame's height, or its width where it is the wider one, and
-  stands at the left; a wide one in the middle of the height. The rest has the
-  median colour of the picture's border, so that no edge shows where it ends.
+  The picture fills the height of the frame and stands at its left. A picture
+  that would then be too wide fills the width instead, and stands in the middle
+  of the height. The rest of the frame gets the median colour of the picture's
+  border, so that there is no edge where the picture ends.
 
   Args:
     image: RGB.
-    height: of the frame, in pixels.
-    width: of the frame.
+    height: the frame's height, in pixels.
+    width: the frame's width, in pixels.
 
   Returns:
-    uint8 `(height, width, 3)`, and the width of the picture in it. A picture of
-    the frame's own size comes back as it is.
+    uint8 `(height, width, 3)`, and the width of the picture in it. A picture
+    that already has the size of the frame is returned unchanged.
   """
   scale = min(height / image.height, width / image.width)
   size = (

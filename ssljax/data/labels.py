@@ -1,25 +1,26 @@
-"""labels.csv: what some of a person's images say, and which of them test."""
+"""Reads labels.csv and splits its images into training and test sets."""
 
 import csv
 import hashlib
 import pathlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ssljax.errors import UserError
 
 LABELS = 'labels.csv'
-SHOWN = 20  # files or rows that one message names
+SHOWN = 20  # the most files or rows that one error message names
 
 
 class Label(NamedTuple):
-  """What an image says, and the row of labels.csv; the header is row 1."""
+  """The text in an image, and its row in labels.csv; the header is row 1."""
 
   text: str
   row: int
 
 
-def shorten(lines: list[str]) -> str:
-  """The first lines, and how many more there are."""
+def shorten(lines: Sequence[str]) -> str:
+  """Joins the first `SHOWN` lines and says how many more there are."""
   more = [f'and {len(lines) - SHOWN} more'] if len(lines) > SHOWN else []
   return '\n  '.join([*lines[:SHOWN], *more])
 
@@ -27,10 +28,20 @@ def shorten(lines: list[str]) -> str:
 def read_labels(
   directory: pathlib.Path, files: set[str], charset: str, max_length: int
 ) -> dict[str, Label]:
-  """The labels by file name; {} without a labels.csv.
+  """Reads the labels of a folder.
+
+  Args:
+    directory: the folder.
+    files: the names of its files, relative to the folder.
+    charset: the characters that labels may have; '' allows every character.
+    max_length: the most characters that a label may have; 0 allows any length.
+
+  Returns:
+    The labels by file name; {} if the folder has no labels.csv.
 
   Raises:
-    UserError: naming all rows that are wrong, and how.
+    UserError: labels.csv is not a CSV file of this kind, or some of its rows
+      cannot be used; the error names these rows and the reasons.
   """
   path = directory / LABELS
   if not path.exists():
@@ -40,12 +51,13 @@ def read_labels(
       rows = list(csv.reader(file))
   except (UnicodeDecodeError, csv.Error) as error:
     raise UserError(
-      f'Found {path} unreadable ({error}); expected a CSV file in UTF-8.'
+      f'Found {path} unreadable ({error}); expected a CSV file in UTF-8. Save '
+      'it as UTF-8.'
     ) from None
   if not rows or rows[0] != ['file', 'text']:
     raise UserError(
       f'Found the header {rows[0] if rows else []} in {path}; expected the '
-      'columns file,text.'
+      'columns file,text. Make file,text its first line.'
     )
   labels, wrong = {}, []
   for row, cells in enumerate(rows[1:], start=2):
@@ -64,8 +76,22 @@ def read_labels(
   return labels
 
 
-def mistake(cells, labels, files, charset: str, max_length: int) -> str:
-  """What is wrong with a row, or ''."""
+def mistake(
+  cells: Sequence[str],
+  labels: Mapping[str, Label],
+  files: Collection[str],
+  charset: str,
+  max_length: int,
+) -> str:
+  """Says what is wrong with a row of labels.csv, or returns ''.
+
+  Args:
+    cells: the cells of the row.
+    labels: the labels of the rows before it.
+    files: the names of all files.
+    charset: the characters that labels may have; '' allows every character.
+    max_length: the most characters that a label may have; 0 allows any length.
+  """
   if len(cells) != 2:
     return f'found {len(cells)} columns, expected file,text'
   name, text = pathlib.PurePosixPath(cells[0]).as_posix(), cells[1]
@@ -89,19 +115,21 @@ def mistake(cells, labels, files, charset: str, max_length: int) -> str:
   return ''
 
 
-def held_out(labels: dict[str, Label], share: float) -> set[str]:
-  """The labelled images that only test: those whose name hashes lowest.
+def held_out(names: Collection[str], share: float) -> set[str]:
+  """Chooses the labelled images that are kept for testing.
 
-  At least one where the share is above 0, and never all.
+  An image is chosen if the hash of its name, as a fraction of the largest
+  hash, is below `share`. If `share` is above 0, at least one of two or more
+  images is chosen; in any case one is left to train on.
   """
 
   def place(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
 
-  chosen = {name for name in labels if place(name) < share * 2**64}
-  order = sorted(labels, key=place)
+  chosen = {name for name in names if place(name) < share * 2**64}
+  order = sorted(names, key=place)
   if share > 0 and not chosen:
     chosen = set(order[:1])
-  if len(labels) < 2:
+  if len(names) < 2:
     return set()
   return chosen - {order[-1]}

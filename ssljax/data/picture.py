@@ -1,4 +1,4 @@
-"""Draws examples of what is rendered: of every layout, or single characters.
+"""Draws a sheet of example images: one of every layout, or single characters.
 
 python -m ssljax.data.picture FILE.png
 python -m ssljax.data.picture FILE.png glyphs
@@ -16,7 +16,12 @@ COLUMNS, CAPTION, GAP = 5, 16, 12
 
 
 def sheet(*, height: int = 60, width: int = 160) -> Image.Image:
-  """One example a layout under its name; a star where it is held out."""
+  """One example of each layout under its name; a star marks held-out layouts.
+
+  Args:
+    height: the height of an example, in pixels.
+    width: the width of an example, in pixels.
+  """
   rows = -(-len(layouts.LAYOUTS) // COLUMNS)
   step_x, step_y = width + GAP, height + CAPTION + GAP
   canvas = Image.new(
@@ -46,7 +51,7 @@ def sheet(*, height: int = 60, width: int = 160) -> Image.Image:
 
 
 def glyph_sheet(*, columns: int = 18, rows: int = 6) -> Image.Image:
-  """The first glyphs of the test split, and below them the last row's masks."""
+  """The first glyphs of the test split, and the masks of the last row below."""
   step = glyphs.SIZE + 4
   canvas = Image.new(
     'RGB', (columns * step - 4, (rows + 1) * step - 4), 'white'

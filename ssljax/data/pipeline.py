@@ -1,7 +1,8 @@
-"""Batches from a source, in an order that is a function of (seed, epoch).
+"""Batches from a source, in an order that depends on (seed, epoch) alone.
 
-A batch is a dict of NumPy arrays with a leading axis of `batch_size`. There is
-no iterator state: a run that stopped at step s asks for the batches from s on.
+A batch is a dict of NumPy arrays with a leading axis of `batch_size`. No
+iterator state is saved: a run that stopped at step s asks for the batches from
+step s on.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +17,13 @@ Batch = dict[str, np.ndarray]
 
 
 def _grain_seed(seed: int) -> int:
-  # grain shuffles epoch e by seed + e, so that seed 1 would begin with seed
-  # 0's second epoch; hashed seeds are far apart.
+  # grain shuffles epoch e by seed + e, so seed 1 would begin with the second
+  # epoch of seed 0. Hashed seeds are far apart.
   return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
 def check_batch_size(batch_size: int, source: Source) -> None:
-  """UserError unless the examples make at least one batch."""
+  """Raises a UserError unless the examples fill at least one batch."""
   if not 1 <= batch_size <= len(source):
     raise UserError(
       f'Found a batch size of {batch_size} and {len(source)} examples; '
@@ -41,23 +42,25 @@ def batches(
   shuffle: bool = True,
   transform: Callable[[Batch], Batch] | None = None,
 ) -> Iterator[Batch]:
-  """The batches of steps `start` to `steps`, read ahead by a thread.
+  """Iterates over the batches of steps `start` to `steps` - 1.
 
-  An epoch is `len(source) // batch_size` steps, in an order of its own, without
-  the examples that are left over; none comes twice in an epoch.
+  A thread reads the batches ahead. An epoch has `len(source) // batch_size`
+  steps and an order of its own. No example comes twice in an epoch, and the
+  examples that do not fill a batch are left out of it.
 
   Args:
     source: the examples.
-    batch_size: examples a batch.
-    seed: of the order, 0 or more; unused without `shuffle`.
+    batch_size: the number of examples in a batch.
+    seed: the seed of the order, 0 or more; unused without `shuffle`.
     steps: the step to stop before, counted from the beginning of the run.
-    start: the first step to give.
-    shuffle: whether to change the order each epoch.
-    transform: applied to each batch, in the reading thread.
+    start: the first step.
+    shuffle: whether to draw a new order each epoch; otherwise every epoch
+      follows the order of the source.
+    transform: a function applied to each batch, in the reading thread.
 
   Raises:
-    UserError: a batch larger than the data.
-    ValueError: steps that do not exist.
+    UserError: the batch is larger than the data.
+    ValueError: `start` is not in 0 to `steps`.
   """
   check_batch_size(batch_size, source)
   if not 0 <= start <= steps:
@@ -67,8 +70,8 @@ def batches(
   order = grain.MapDataset.range(len(source))
   if shuffle:
     order = order.shuffle(seed=_grain_seed(seed))
-  # Batched before it repeats, so that no batch spans two epochs; positions
-  # rather than examples, so that a batch is read by one call.
+  # The order is batched before it repeats, so that no batch spans two epochs.
+  # It holds positions rather than examples, so that one call reads a batch.
   order = order.batch(batch_size, drop_remainder=True, batch_fn=np.array)
   dataset = order.repeat()[start:steps].map(source.gather)
   if transform is not None:
@@ -78,10 +81,10 @@ def batches(
 
 
 def evaluation_batches(source: Source, batch_size: int) -> Iterator[Batch]:
-  """All examples once, in order, every batch full.
+  """Iterates over all examples once, in order, in batches of one size.
 
-  The last batch is filled with copies of the last example; `valid` bool
-  (batch_size,) is False for these.
+  Copies of the last example fill up the last batch. Each batch also has
+  `valid`, bool (batch_size,), which is False for these copies.
 
   Raises:
     ValueError: `batch_size` is not positive.
@@ -89,7 +92,7 @@ def evaluation_batches(source: Source, batch_size: int) -> Iterator[Batch]:
   if batch_size < 1:
     raise ValueError(f'Found a batch size of {batch_size}; expected 1 or more.')
 
-  def read(start):
+  def read(start: int) -> Batch:
     positions = np.arange(start, start + batch_size)
     batch = source.gather(np.minimum(positions, len(source) - 1))
     return batch | {'valid': positions < len(source)}

@@ -1,6 +1,6 @@
-"""Sets of tensorflow-datasets that a person has prepared, from their files.
+"""Opens sets of tensorflow-datasets (tfds) that the user has prepared.
 
-Nothing is downloaded and nothing of TensorFlow is needed to read them.
+Nothing is downloaded, and reading the files does not need TensorFlow.
 """
 
 import functools
@@ -8,17 +8,19 @@ import hashlib
 import io
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core import read_only_builder, registered
 
 from ssljax.data import cache, images
 from ssljax.data.classes import middle_square
 from ssljax.data.image_sources import ImageSource
 from ssljax.errors import UserError, suggest
 
-VALIDATION = 0.1  # the share of `train` that validates where nothing else does
+VALIDATION = 0.1  # the share of `train` that becomes validation if need be
 KNOWN = (
   'digits',
   'glyphs',
@@ -29,30 +31,34 @@ KNOWN = (
   'stl10',
   'imagenet2012',
 )
-BLOCK = 1024  # records that are read at a time for their labels
+BLOCK = 1024  # records that are read at once to get their labels
 
 
 def open_prepared(
   name: str, *, data_dir: str, stored: int, memory: int
 ) -> tuple[dict[str, Callable[[], ImageSource]], tuple[str, ...], str]:
-  """Finds a set by its name, as `cifar10` or `imagenette/320px-v2`.
+  """Opens a set by its name, such as `cifar10` or `imagenette/320px-v2`.
 
-  `test` is the set's own, or its `validation` where it has no `test` with
-  labels (ImageNet); `validation` is then, or where there is none, the last
-  tenth of a fixed order of `train`.
+  If the set's own `test` has labels, it becomes `test`. Otherwise (ImageNet)
+  the set's `validation` becomes `test`. `validation` is the set's own, unless
+  it has none or `test` has taken it: then a tenth of `train`, drawn with a
+  fixed seed, becomes `validation` and leaves `train`.
 
   Args:
-    name: of the set.
-    data_dir: where it was prepared.
-    stored: side of the squares that images are cut to, in pixels.
-    memory: the most bytes of decoded images that a split may hold.
+    name: the name of the set.
+    data_dir: the folder in which it was prepared.
+    stored: the side of the squares that images are cut to, in pixels.
+    memory: the most bytes of decoded images that a split may hold in memory.
+      A larger split is decoded anew at every access.
 
   Returns:
-    What `image_sets.Images` takes: what opens each split, the classes, and
-    what tells this set from others.
+    The arguments of `image_sets.Images`: a function that opens each split, the
+    names of the classes, and a string that differs between sets with different
+    contents.
 
   Raises:
-    UserError: an unknown set, or one that is not there or cannot be used.
+    UserError: the set is unknown, has not been prepared, or has no labelled
+      images that can be used.
   """
   root = pathlib.Path(data_dir).expanduser().absolute()
   builder = _builder(name, root)
@@ -63,7 +69,7 @@ def open_prepared(
   test = _test_split(name, builder, counts)
 
   @functools.cache
-  def whole(split):
+  def whole(split: str) -> ImageSource:
     return _source(builder, root, split, counts[split], stored)
 
   openers = {'train': lambda: whole('train').held(memory)}
@@ -72,7 +78,7 @@ def open_prepared(
     order = np.random.default_rng(0).permutation(counts['train'])
     cut = len(order) - round(VALIDATION * len(order))
 
-    def part(positions):
+    def part(positions: np.ndarray) -> ImageSource:
       return whole('train').part(np.sort(positions)).held(memory)
 
     openers['train'] = lambda: part(order[:cut])
@@ -88,33 +94,31 @@ def open_prepared(
   )
 
 
-def _builder(name: str, root: pathlib.Path):
-  """What reads a set's files, of whichever version is there."""
+def _builder(name: str, root: pathlib.Path) -> Any:
+  """The tfds builder of a set's files, whichever version is there."""
   try:
-    return tfds.core.read_only_builder.builder_from_files(
-      name, data_dir=str(root)
-    )
-  except (tfds.core.registered.DatasetNotFoundError, ValueError):
-    pass  # a name that is none is a ValueError
+    return read_only_builder.builder_from_files(name, data_dir=str(root))
+  except (registered.DatasetNotFoundError, ValueError):
+    pass  # tfds raises a ValueError for a malformed name
   family = name.partition('/')[0].partition(':')[0]
   found = sorted(
     str(path.parent.relative_to(root))
     for path in (root / family).rglob('dataset_info.json')
-    if family.isidentifier()  # '..' is elsewhere
+    if family.isidentifier()  # '..' would lead out of the folder
   )
   if found:
     raise UserError(
-      f'Found {", ".join(found)} in {root}, and not {name}; expected one of '
-      'these as the name, without its version.'
+      f'Found {", ".join(found)} in {root}, but not {name}; expected the name '
+      'of a set that is there. Use one of these, without its version.'
     )
   if family not in tfds.list_builders(with_community_datasets=False):
     raise UserError(
       f'Found no data set {name!r} in {root}; expected one of '
-      f'{", ".join(KNOWN)} or another name of tensorflow-datasets.'
+      f'{", ".join(KNOWN)} or another set of tensorflow-datasets.'
       + suggest(name.lower(), KNOWN)
     )
   raise UserError(
-    f'Found no {name} in {root}; expected it there, prepared. '
+    f'Found no {name} in {root}; expected the prepared set there. '
     + _how_to_prepare(name, root)
   )
 
@@ -126,35 +130,35 @@ def _how_to_prepare(name: str, root: pathlib.Path) -> str:
     "file_format='array_record').download_and_prepare()"
   )
   return (
-    'Prepare it once, in an environment of its own, for this alone takes '
-    'TensorFlow:\n  pip install tensorflow tensorflow-datasets array-record '
+    'Prepare it once, in a separate Python environment, because only this step '
+    'needs TensorFlow:\n'
+    '  pip install tensorflow tensorflow-datasets array-record '
     f'importlib_resources\n  python -c "{program}"'
   )
 
 
-def _check(name: str, builder, root: pathlib.Path) -> None:
-  """UserError unless these are images with classes that can be read here."""
+def _check(name: str, builder: Any, root: pathlib.Path) -> None:
+  """Raises a UserError unless the files hold images with classes."""
   features, known = builder.info.features, tfds.features
   wanted = {'image': known.Image, 'label': known.ClassLabel}
   for feature, kind in wanted.items():
     if feature not in features or not isinstance(features[feature], kind):
       raise UserError(
         f'Found the features {", ".join(features)} in {name}; expected an '
-        'image and a label that is one of some classes. Choose a set for '
-        'classification.'
+        'image, and a label that is a class. Choose a set for classification.'
       )
   found = builder.info.file_format
   if found != tfds.core.FileFormat.ARRAY_RECORD:
     raise UserError(
       f'Found {name} as {found.value} in {builder.data_dir}; expected '
-      'array_record, which can be read in any order. Move that folder away. '
-      + _how_to_prepare(name, root)
+      'array_record, because it can be read in any order. Move this folder '
+      'away. ' + _how_to_prepare(name, root)
     )
 
 
-def _test_split(name: str, builder, counts: dict[str, int]) -> str:
+def _test_split(name: str, builder: Any, counts: dict[str, int]) -> str:
   for split in ('test', 'validation'):
-    # The labels of ImageNet's `test` are not public.
+    # The labels of ImageNet's `test` are not public, and -1 in its files.
     if counts.get(split) and _records(builder, split)[0]['label'] >= 0:
       if counts.get('train'):
         return split
@@ -165,21 +169,24 @@ def _test_split(name: str, builder, counts: dict[str, int]) -> str:
   )
 
 
-def _records(builder, split: str):
-  # Images stay as they are in the file until one is asked for.
+def _records(builder: Any, split: str) -> Any:
+  # An image stays encoded until it is read, so that reading only the labels of
+  # a split decodes no image.
   return builder.as_data_source(
     split, decoders={'image': tfds.decode.SkipDecoding()}
   )
 
 
-def _source(builder, root, split: str, count: int, stored: int) -> ImageSource:
+def _source(
+  builder: Any, root: pathlib.Path, split: str, count: int, stored: int
+) -> ImageSource:
   records = _records(builder, split)
 
-  def read(position):
+  def read(position: int) -> np.ndarray:
     with Image.open(io.BytesIO(records[position]['image'])) as image:
       return middle_square(images.to_rgb(image), stored)
 
-  def labels():
+  def labels() -> np.ndarray:
     found = np.empty(count, np.int32)
     for start in range(0, count, BLOCK):
       places = range(start, min(start + BLOCK, count))
@@ -187,7 +194,8 @@ def _source(builder, root, split: str, count: int, stored: int) -> ImageSource:
       found[start : places.stop] = [record['label'] for record in block]
     return found
 
-  # To know them takes reading all of the set, minutes where it is ImageNet.
+  # Getting the labels takes reading the whole split (minutes for ImageNet), so
+  # they are kept in a file.
   info = pathlib.Path(builder.data_dir) / 'dataset_info.json'
   key = f'{builder.data_dir} {info.stat().st_mtime_ns} {info.read_text()}'
   digest = hashlib.sha256(key.encode()).hexdigest()[:12]

@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,22 +11,25 @@ from ssljax.data import fonts
 from ssljax.data import layouts as layouts_lib
 from ssljax.errors import UserError, check_known
 
-# Raise it whenever an image changes for the same arguments: it is part of a
-# data set's name, so prepared data of another version is not read by mistake.
+# Raise this version whenever an image changes for the same arguments. It is
+# part of the name of a prepared data set, so that data of another version is
+# not read by mistake.
 VERSION = '1.0.0'
 
-LENGTHS = (4, 6)  # shortest and longest text, both included
+LENGTHS = (4, 6)  # of the shortest and of the longest text
 
 _DIGITS = '0123456789'
 _LOWER = 'abcdefghijklmnopqrstuvwxyz'
-# alnum36 has lower case, as most published CAPTCHA sets of 36 classes.
+# alnum36 has lower-case letters, like most published CAPTCHA sets of 36
+# classes.
 CHARSETS = {
   'digits': _DIGITS,
   'alnum36': _DIGITS + _LOWER,
   'alnum62': _DIGITS + _LOWER + _LOWER.upper(),
 }
 
-# The number is part of every image's key: never renumber, only append.
+# A split's number is part of the random key of each of its images, so a new
+# split is appended, and no split ever gets another number.
 SPLITS = {
   'unlabeled': 0,
   'train': 1,
@@ -43,11 +46,12 @@ class Example(NamedTuple):
 
   Attributes:
     image: uint8 (height, width, 3), RGB.
-    text: the characters, 4 to 6 of them.
+    text: the 4 to 6 characters.
     layout: the name of the layout.
-    extents: float32 (len(text), 2), the horizontal [left, right) of each
-      character's ink in pixels.
-    mask: uint8 (height, width), how much of each pixel the text alone covers.
+    extents: float32 (len(text), 2), the columns [left, right) of each
+      character's ink, in pixels.
+    mask: uint8 (height, width), how much of each pixel the text alone covers;
+      255 is all of it.
   """
 
   image: np.ndarray
@@ -66,12 +70,12 @@ def check_recipe(
   height: int,
   width: int,
 ) -> None:
-  """UserError where `render` could not draw with these arguments."""
+  """Raises a UserError if `render` cannot draw with these arguments."""
   check_known('charset', charset, CHARSETS)
   if not layouts or not unseen_layouts:
     raise UserError(
       'Found no layout; expected at least one of '
-      f'{", ".join(layouts_lib.LAYOUTS)}.'
+      f'{", ".join(layouts_lib.LAYOUTS)}. Name one.'
     )
   for layout in (*layouts, *unseen_layouts):
     check_known('layout', layout, layouts_lib.LAYOUTS)
@@ -100,11 +104,24 @@ def render(
 ) -> Example:
   """Draws image `index` of a split.
 
-  The text has 4 to 6 characters, uniform in length and in characters; the
-  layout is uniform over `layouts`, or over `unseen_layouts` for a split of
-  `UNSEEN_SPLITS`, which alone is drawn with the font faces that are held out.
-  Text and layout do not depend on the size. UserError for arguments outside
-  `CHARSETS`, `LAYOUTS`, `SPLITS` or sizes.
+  The length of the text, its characters and the layout are drawn uniformly.
+  The splits of `UNSEEN_SPLITS` have layouts from `unseen_layouts` and the
+  held-out font faces; the other splits have layouts from `layouts` and the
+  other faces. The text and the choice of the layout do not depend on the size.
+
+  Args:
+    seed: 0 to 2**32 - 1.
+    split: a name in `SPLITS`.
+    index: 0 to 2**32 - 1.
+    charset: a name in `CHARSETS`.
+    layouts: names in `LAYOUTS`, for the seen splits.
+    height: the image's height, in pixels; at least 16.
+    width: the image's width, in pixels; at least twice the height.
+    unseen_layouts: names in `LAYOUTS`, for the unseen splits.
+
+  Raises:
+    UserError: an argument is not as described above.
+    ValueError: `index` is outside of its range.
   """
   check_recipe(
     seed=seed,
@@ -137,14 +154,15 @@ def render(
 
 
 def encode_png(image: np.ndarray) -> bytes:
-  """uint8 (height, width, 3) as a PNG file.
+  """Encodes uint8 (height, width, 3) as a PNG file.
 
-  Written here because Pillow tries five filters a row: that takes two to three
-  times as long, and on these pictures the files are larger for it.
+  Pillow is not used, because it tries five filters on each row. This takes two
+  to three times as long, and for these pictures it makes the files larger.
   """
   height, width, _ = image.shape
-  rows = np.zeros((height, 1 + 3 * width), np.uint8)  # a row's first byte: its
-  rows[:, 1:] = image.reshape(height, -1)  # filter, 0 for none
+  # The first byte of a row names its filter; 0 stands for none.
+  rows = np.zeros((height, 1 + 3 * width), np.uint8)
+  rows[:, 1:] = image.reshape(height, -1)
   parts = (
     (b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)),
     (b'IDAT', zlib.compress(rows.tobytes(), 1)),
@@ -159,8 +177,17 @@ def encode_png(image: np.ndarray) -> bytes:
   )
 
 
-def render_chunk(task: tuple[dict, str, int, int]) -> list[dict]:
-  """Examples `start` to `stop` of a split, their images as PNG bytes."""
+def render_chunk(task: tuple[dict[str, Any], str, int, int]) -> list[dict]:
+  """Renders examples for a worker process.
+
+  Args:
+    task: (recipe, split, start, stop), where the recipe holds the arguments of
+      `render` that are the same for all images.
+
+  Returns:
+    Examples `start` to `stop` - 1 as dicts; their images are PNG bytes, and
+    their extents are padded with -1.
+  """
   recipe, split, start, stop = task
   chunk = []
   for index in range(start, stop):
@@ -179,8 +206,8 @@ def render_chunk(task: tuple[dict, str, int, int]) -> list[dict]:
   return chunk
 
 
-def render_masks(task: tuple[dict, str, int, int]) -> np.ndarray:
-  """uint8 (stop - start, height, width): the masks of the same examples."""
+def render_masks(task: tuple[dict[str, Any], str, int, int]) -> np.ndarray:
+  """Renders the masks of the same examples, uint8 (count, height, width)."""
   recipe, split, start, stop = task
   return np.stack(
     [

@@ -1,16 +1,16 @@
-"""Random access to a prepared split.
+"""Random access to the examples of a split of text images.
 
-A source is a sequence of examples, each a dict of `image` uint8 (height, width,
-3), `index` int32, `text` str, `layout` int32 (a place in `source.layouts`) and
-`extents` float32 (6, 2), padded with -1; a person's own have instead `width`
-int32, the pixels before the padding on the right. `gather` reads many at once,
-stacked. `name_of` is what an error calls an example.
+An example is a dict of `image` uint8 (height, width, 3), `index` int32, `text`
+str and `layout` int32, a position in `source.layouts`. Rendered examples also
+have `extents`, float32 (6, 2), padded with -1. The user's own images have
+`width` int32 instead: the columns that show the image, before the padding on
+its right.
 """
 
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -19,21 +19,29 @@ from PIL import Image
 from ssljax.data import workers
 from ssljax.errors import UserError
 
-# Records read and decoded together by a thread; large enough that the threads'
-# own cost is small.
+# The records that a thread reads and decodes together; so many that the cost
+# of the threads themselves is small.
 BLOCK = 256
+
+Positions = Sequence[int] | np.ndarray
 
 
 class Source(Protocol):
-  """What the pipeline needs of data."""
+  """A sequence of examples that are read by their position.
 
-  layouts: Sequence[str]
+  `gather` reads several examples at once and stacks them. `layout_of`,
+  `text_of` and `width_of` give one value of an example, mostly without
+  decoding its image. `name_of` is the name of an example in error messages.
+  """
+
+  @property
+  def layouts(self) -> Sequence[str]: ...
 
   def __len__(self) -> int: ...
 
   def __getitem__(self, position: int) -> dict: ...
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]: ...
+  def gather(self, positions: Positions) -> dict[str, np.ndarray]: ...
 
   def layout_of(self, position: int) -> int: ...
 
@@ -45,7 +53,7 @@ class Source(Protocol):
 
 
 def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
-  """Examples as one dict of arrays with a leading axis."""
+  """Stacks examples into one dict of arrays with a leading axis."""
   return {
     name: np.array([example[name] for example in examples])
     for name in examples[0]
@@ -53,7 +61,7 @@ def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
 
 
 class StoredSource:
-  """A split of a prepared builder; every access reads and decodes."""
+  """A split of prepared images, read and decoded anew at every access."""
 
   def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
     if split not in builder.info.splits:
@@ -62,11 +70,14 @@ class StoredSource:
         f'of {", ".join(builder.info.splits)}. Prepare it with a count for '
         'this split.'
       )
-    self.layouts = tuple(builder.info.features['layout'].names)
-    self._width = builder.info.features['image'].shape[1]
-    # The image stays PNG: only its few users need it decoded, and not here,
-    # where tfds warns that OpenCV would be faster.
-    self._records = builder.as_data_source(
+    features = _features(builder)
+    self.layouts: tuple[str, ...] = tuple(features['layout'].names)
+    self._width = features['image'].shape[1]
+    # tfds leaves the image as PNG bytes, because `text_of` and `layout_of` do
+    # not need it decoded, and because its decoder warns that OpenCV would be
+    # faster.
+    as_data_source: Any = builder.as_data_source  # its wrapper has no types
+    self._records = as_data_source(
       split, decoders={'image': tfds.decode.SkipDecoding()}
     )
 
@@ -87,7 +98,7 @@ class StoredSource:
   def __getitem__(self, position: int) -> dict:
     return self._example(self._records[_inside(position, len(self))])
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+  def gather(self, positions: Positions) -> dict[str, np.ndarray]:
     positions = [_inside(position, len(self)) for position in positions]
     records = self._records.__getitems__(positions)
     return stack([self._example(record) for record in records])
@@ -106,10 +117,7 @@ class StoredSource:
 
 
 class MemorySource:
-  """Examples held decoded in memory, as one array a feature.
-
-  `names` are what `name_of` says, where examples have names of their own.
-  """
+  """Examples that are held in memory, decoded, as one array per feature."""
 
   def __init__(
     self,
@@ -117,6 +125,13 @@ class MemorySource:
     layouts: Sequence[str],
     names: Sequence[str] | None = None,
   ):
+    """Takes the examples.
+
+    Args:
+      columns: for each feature, its values for all examples.
+      layouts: the names of the layouts.
+      names: what `name_of` returns, if the examples have names of their own.
+    """
     self.columns = columns
     self.layouts = tuple(layouts)
     self._names = names
@@ -129,7 +144,7 @@ class MemorySource:
     example = {name: column[position] for name, column in self.columns.items()}
     return example | {'text': str(example['text'])}
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+  def gather(self, positions: Positions) -> dict[str, np.ndarray]:
     positions = np.asarray(positions)
     return {name: column[positions] for name, column in self.columns.items()}
 
@@ -149,9 +164,9 @@ class MemorySource:
 
 
 class Subset:
-  """Some examples of a source, by position."""
+  """The examples of a source at some of its positions."""
 
-  def __init__(self, source: Source, positions: Sequence[int]):
+  def __init__(self, source: Source, positions: Positions):
     self.layouts = source.layouts
     self._source = source
     self._positions = np.asarray(positions)
@@ -163,7 +178,7 @@ class Subset:
     position = _inside(position, len(self))
     return self._source[int(self._positions[position])]
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+  def gather(self, positions: Positions) -> dict[str, np.ndarray]:
     return self._source.gather(self._positions[np.asarray(positions)])
 
   def layout_of(self, position: int) -> int:
@@ -180,16 +195,20 @@ class Subset:
 
 
 class Joined:
-  """Sources one after another, as one.
+  """Several sources, one after another, as one source.
 
-  An example's `index` is its position here: random keys come from it, and those
-  of two splits are the same numbers.
+  The `index` of an example is its position here. Its index in its own split
+  would not do: random keys are made from the index, and two splits have the
+  same numbers.
   """
 
   def __init__(self, parts: Sequence[Source]):
     layouts = {tuple(part.layouts) for part in parts}
     if len(layouts) != 1:
-      raise ValueError(f'Found parts of layouts {layouts}; expected the same.')
+      raise ValueError(
+        f'Found parts with different layouts {layouts}; expected the same '
+        'layouts in each. Join splits of one data set.'
+      )
     (self.layouts,) = layouts
     self._parts = parts
     self._starts = np.cumsum([0, *map(len, parts)])
@@ -206,7 +225,7 @@ class Joined:
     part, inside = self._place(position)
     return part[inside] | {'index': np.int32(position)}
 
-  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+  def gather(self, positions: Positions) -> dict[str, np.ndarray]:
     positions = np.asarray(positions)
     part_of = np.searchsorted(self._starts, positions, side='right') - 1
     order, found = np.argsort(part_of, kind='stable'), []
@@ -238,30 +257,43 @@ class Joined:
 
 
 def _inside(position: int, length: int) -> int:
-  """IndexError past the end, which also ends `for example in source`."""
+  """Checks a position and returns it as an int.
+
+  The IndexError past the end is also what ends `for example in source`.
+  """
   position = int(position)
   if not 0 <= position < length:
     raise IndexError(f'Found position {position}; expected 0 to {length - 1}.')
   return position
 
 
+def _features(builder: tfds.core.DatasetBuilder) -> Any:
+  # The type that tfds declares does not tell that this is a dict of features.
+  return builder.info.features
+
+
 def open_split(
   builder: tfds.core.DatasetBuilder, split: str, *, memory: int = 2**30
 ) -> Source:
-  """Opens a split, decoded into memory where that takes at most `memory` bytes.
+  """Opens a split, decoded into memory if it takes at most `memory` bytes.
 
   Raises:
     UserError: the builder has no such split.
   """
   source = StoredSource(builder, split)
-  size = len(source) * int(np.prod(builder.info.features['image'].shape))
+  size = len(source) * int(np.prod(_features(builder)['image'].shape))
   return in_memory(source) if size <= memory else source
 
 
 def in_memory(
   source: Source, names: Sequence[str] | None = None
 ) -> MemorySource:
-  """All of a source, read and decoded once, by threads."""
+  """Reads and decodes all examples of a source once, in threads.
+
+  Args:
+    source: the examples.
+    names: what `name_of` returns, if the examples have names of their own.
+  """
   blocks = [
     range(start, min(start + BLOCK, len(source)))
     for start in range(0, len(source), BLOCK)
@@ -277,12 +309,13 @@ def in_memory(
 def subset(
   source: Source, count: int, layouts: Sequence[str] | None = None
 ) -> Subset:
-  """The first `count` examples, of any layout or of the named ones only.
+  """The first `count` examples of any layout, or of the named layouts only.
 
-  A smaller subset is thus contained in a larger one of the same layouts.
+  A smaller subset is therefore contained in a larger one of the same layouts.
 
   Raises:
-    UserError: an unknown layout, or fewer than `count` such examples.
+    UserError: a layout is unknown, or there are fewer than `count` such
+      examples.
   """
   if layouts is None:
     positions = list(range(min(count, len(source))))

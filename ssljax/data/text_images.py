@@ -1,6 +1,7 @@
-"""The rendered data set: a tensorflow-datasets builder, and how to prepare it.
+"""Prepares the rendered images as a data set of tensorflow-datasets (tfds).
 
-Files are ArrayRecord and no TensorFlow is needed, to write or to read.
+The files are in the ArrayRecord format. Neither writing nor reading them needs
+TensorFlow.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -26,15 +28,16 @@ from ssljax.data.layouts import LAYOUTS, SEEN_LAYOUTS, UNSEEN_LAYOUTS
 from ssljax.data.render import LENGTHS, SPLITS, VERSION
 from ssljax.errors import UserError
 
-CHUNK = 256  # images a worker renders at a time
-SHARD = 32 * CHUNK  # images a file; a whole shard is held in memory to write it
-# Below this many images, starting workers takes longer than they would save.
+CHUNK = 256  # the images that a worker renders at a time
+# The images in a file; tfds holds a whole file in memory while it writes it.
+SHARD = 32 * CHUNK
+# For fewer images, starting the workers takes longer than they would save.
 WORTH_WORKERS = 1024
 
 
 @dataclasses.dataclass
 class TextImagesConfig(tfds.core.BuilderConfig):
-  """A recipe; see `recipe_config`, which also names it."""
+  """The recipe of a data set; `recipe_config` makes one and names it."""
 
   charset: str = 'digits'
   height: int = 32
@@ -44,7 +47,7 @@ class TextImagesConfig(tfds.core.BuilderConfig):
   seed: int = 0
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-  def recipe(self) -> dict:
+  def recipe(self) -> dict[str, Any]:
     """The arguments of `render` that are the same for every image."""
     names = ('charset', 'height', 'width', 'seed')
     return {
@@ -54,16 +57,22 @@ class TextImagesConfig(tfds.core.BuilderConfig):
     }
 
 
-def recipe_config(*, counts: Mapping[str, int], **recipe) -> TextImagesConfig:
-  """The config of a recipe, named so that no two recipes share a folder.
+def recipe_config(
+  *, counts: Mapping[str, int], **recipe: Any
+) -> TextImagesConfig:
+  """Makes the config of a recipe, whose name no other recipe has.
+
+  The name is also that of the folder, so two recipes never share one.
 
   Args:
-    counts: images for each split; splits without images are left out.
+    counts: the number of images in each split; splits without images are left
+      out.
     **recipe: charset, height, width, layouts, unseen_layouts and seed, as for
       `render`.
 
   Raises:
-    UserError: unknown split, charset or layout, or a number out of range.
+    UserError: a split, charset or layout is unknown, or a number is out of
+      range.
   """
   counts = {split: int(count) for split, count in counts.items() if count}
   for split, count in counts.items():
@@ -92,16 +101,16 @@ def recipe_config(*, counts: Mapping[str, int], **recipe) -> TextImagesConfig:
 class TextImages(tfds.core.ShardBasedBuilder):
   """CAPTCHA-style text images; example i of a split is `render(index=i)`.
 
-  Shard-based, because `GeneratorBasedBuilder` shuffles what it writes, and for
-  that needs TensorFlow as soon as a split is larger than 1 GB.
+  This is a `ShardBasedBuilder`, because a `GeneratorBasedBuilder` shuffles the
+  examples, which needs TensorFlow if a split is larger than 1 GB.
   """
 
   VERSION = tfds.core.Version(VERSION)
   builder_config: TextImagesConfig
-  # Nothing is downloaded, so there are no checksums; looking for them, tfds
-  # imports a package (importlib_resources) that it does not install.
+  # Nothing is downloaded, so there are no checksums. If tfds looked for them,
+  # it would import a package (importlib_resources) that it does not install.
   url_infos = None
-  processes: int | None = None  # to render with; None: all cores
+  processes: int | None = None  # the workers that render; None for all cores
   progress: bool = True
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -120,18 +129,18 @@ class TextImages(tfds.core.ShardBasedBuilder):
       features=tfds.features.FeaturesDict(features),
       disable_shuffling=True,
     )
-    # tfds would look for the data on its server, which it has turned off, and
-    # leave an empty temporary folder each time.
+    # tfds would look for the data on its server, which is turned off, and each
+    # time leave an empty temporary folder.
     info.initialize_from_bucket = lambda: None
     return info
 
   def _log_download_bytes(self) -> None:
-    pass  # it would print that unknown bytes are being downloaded
+    pass  # tfds would print that unknown bytes are being downloaded
 
   def _log_download_done(self) -> None:
     pass
 
-  def _tasks(self) -> Iterator[tuple[dict, str, int, int]]:
+  def _tasks(self) -> Iterator[tuple[dict[str, Any], str, int, int]]:
     recipe = self.builder_config.recipe()
     for split, count in self.builder_config.counts.items():
       for start in range(0, count, CHUNK):
@@ -153,8 +162,8 @@ class TextImages(tfds.core.ShardBasedBuilder):
       # A file or a CI log gets few lines instead of a bar that moves.
       mininterval=0.1 if sys.stderr.isatty() else 10,
     )
-    # Shards are written one after another in the order of the tasks, so one
-    # stream of chunks, and one set of workers, serves all of them.
+    # tfds writes the shards one after another, in the order of the tasks, so
+    # one stream of chunks from one set of workers serves all shards.
     with bar as self._bar, contextlib.closing(chunks) as self._chunks:
       super()._download_and_prepare(dl_manager, download_config)
 
@@ -181,8 +190,8 @@ class TextImages(tfds.core.ShardBasedBuilder):
 
 
 @contextlib.contextmanager
-def _quiet():
-  """tfds warns that a recipe is a custom configuration, as all are here."""
+def _quiet() -> Iterator[None]:
+  """Hides the warning of tfds about custom configs: every recipe is one."""
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.ERROR)
   try:
@@ -192,8 +201,8 @@ def _quiet():
 
 
 @contextlib.contextmanager
-def _only_one(path: pathlib.Path):
-  """Waits until no other process is inside; a process that dies is out."""
+def _only_one(path: pathlib.Path) -> Iterator[None]:
+  """Lets one process at a time enter; the system frees a dead one's lock."""
   path.parent.mkdir(parents=True, exist_ok=True)
   with path.open('w') as file:
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -206,28 +215,32 @@ def prepare(
   counts: Mapping[str, int],
   processes: int | None = None,
   progress: bool = True,
-  **recipe,
+  **recipe: Any,
 ) -> TextImages:
-  """Renders a recipe's images, unless `data_dir` has them, and opens them.
+  """Renders the images of a recipe, unless `data_dir` has them, and opens them.
 
-  A folder appears complete or not at all: an interrupted preparation leaves
-  nothing that is read, and the next call starts it again. Processes that
-  prepare the same recipe at once wait for the first.
+  The folder of a recipe appears complete or not at all. An interrupted
+  preparation leaves nothing that could be read, and the next call starts it
+  again. Processes that prepare the same recipe at once wait for the first.
 
   Args:
     data_dir: the folder of all prepared data sets.
-    counts: images for each split, as `{'unlabeled': 20_000, 'train': 500}`.
-    processes: to render with; all cores by default.
+    counts: the number of images in each split, such as `{'unlabeled': 20_000,
+      'train': 500}`.
+    processes: the number of worker processes; all cores by default.
     progress: whether to show a bar with speed and time left.
     **recipe: charset, height, width, layouts, unseen_layouts and seed, as for
       `render`.
 
   Returns:
-    The builder, to be read by `sources.open_split`.
+    The builder; `sources.open_split` reads from it.
+
+  Raises:
+    UserError: as for `recipe_config`.
   """
   config = recipe_config(counts=counts, **recipe)
 
-  def open_builder():
+  def open_builder() -> TextImages:
     with _quiet():
       return TextImages(
         config=config, data_dir=data_dir, file_format='array_record'
@@ -238,7 +251,7 @@ def prepare(
   if folder.exists():
     return builder
   with _only_one(folder.parent.with_suffix('.lock')):
-    # What a killed process left; nobody else writes here while we are inside.
+    # These are left by killed processes; nobody else writes under the lock.
     for leftover in folder.parent.glob('incomplete.*'):
       shutil.rmtree(leftover)
     builder = open_builder()

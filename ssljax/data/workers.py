@@ -1,8 +1,9 @@
-"""Worker processes that run a function over tasks and keep the order.
+"""Worker processes that run a function on tasks; results keep their order.
 
-Not `multiprocessing`: its workers import the program that started them, here
-all of JAX, once a core, and a pool waits for ever for a worker that was killed.
-These are plain `python -c` processes that import what the function needs.
+The workers are plain `python -c` processes that import only what the function
+needs. `multiprocessing` would not do: each of its workers imports the program
+that started it, here with all of JAX, and its pool waits for ever for a worker
+that was killed.
 """
 
 import collections
@@ -13,28 +14,33 @@ import queue
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import tqdm
 
-CHUNK = 250  # examples that a worker renders at a time
+CHUNK = 250  # the examples that a worker renders at a time
 
 
 def available_cores() -> int:
-  """The cores that this process may use."""
+  """The number of cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def serve() -> None:
-  """Answers pickled (function, task) on stdin until stdin is closed."""
-  # An interrupt reaches the whole process group; the parent alone acts on it.
+  """Runs in a worker: answers pickled (function, task) pairs from stdin.
+
+  Each answer, pickled to stdout, is (True, the result) or (False, the error).
+  The worker ends when stdin is closed.
+  """
+  # An interrupt reaches the whole process group, but only the parent acts.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   answers = os.fdopen(os.dup(1), 'wb')
-  os.dup2(2, 1)  # a stray print must not get between the answers
+  os.dup2(2, 1)  # prints go to stderr, otherwise they would mix with answers
   while True:
     try:
       function, task = pickle.load(sys.stdin.buffer)
@@ -49,7 +55,7 @@ def serve() -> None:
 
 
 class _Worker:
-  """One worker process."""
+  """A worker process, as seen by the process that started it."""
 
   def __init__(self):
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
@@ -59,45 +65,49 @@ class _Worker:
       stdout=subprocess.PIPE,
       env={**os.environ, 'PYTHONPATH': path},
     )
+    assert self._process.stdin and self._process.stdout  # both are pipes
+    self._stdin, self._stdout = self._process.stdin, self._process.stdout
 
-  def __call__(self, function, task):
-    process = self._process
+  def __call__(self, function: Callable[[Any], Any], task: Any) -> Any:
     try:
-      pickle.dump((function, task), process.stdin, pickle.HIGHEST_PROTOCOL)
-      process.stdin.flush()
-      done, answer = pickle.load(process.stdout)
+      pickle.dump((function, task), self._stdin, pickle.HIGHEST_PROTOCOL)
+      self._stdin.flush()
+      done, answer = pickle.load(self._stdout)
     except (EOFError, OSError, pickle.UnpicklingError) as error:
       raise RuntimeError(
-        f'A worker process ended with status {process.wait()} and no answer. '
-        'Status -9 mostly means that memory ran out: free some, or ask for '
-        'fewer processes, and run the same command again.'
+        f'Found a worker process that ended with status {self._process.wait()} '
+        'and gave no answer; expected its result. Status -9 mostly means that '
+        'the memory is full: free some, or use fewer processes, and run the '
+        'same command again.'
       ) from error
     if not done:
       raise answer
     return answer
 
-  def stop(self):
+  def stop(self) -> None:
     self._process.kill()
-    self._process.stdout.close()
-    # Half a task may be in the buffer, and nobody is left to read it.
+    self._stdout.close()
+    # Closing flushes, and nobody is left to read a half-sent task.
     with contextlib.suppress(BrokenPipeError):
-      self._process.stdin.close()
+      self._stdin.close()
     self._process.wait()
 
 
 def ordered_map(
-  function: Callable, tasks: Iterable, *, processes: int
-) -> Iterator:
-  """Yields function(task) for each task, in order, worked on in parallel.
+  function: Callable[[Any], Any], tasks: Iterable[Any], *, processes: int
+) -> Generator[Any, None, None]:
+  """Yields function(task) for each task, in order; several run in parallel.
 
   Args:
-    function: importable by name, its tasks and results picklable.
-    tasks: read only a little ahead of what has been yielded, so results do not
-      pile up in memory.
-    processes: worker processes; with 1, this process does the work.
+    function: a function that workers can import by its name; tasks and results
+      must be picklable.
+    tasks: the arguments. They are read only a little ahead of the results, so
+      that results do not pile up in memory.
+    processes: the number of worker processes; with 1, this process does the
+      work.
 
   Raises:
-    RuntimeError: a worker died; and whatever `function` raises.
+    RuntimeError: a worker died. Errors that `function` raises are raised, too.
   """
   if processes <= 1:
     yield from map(function, tasks)
@@ -107,7 +117,7 @@ def ordered_map(
   for worker in workers:
     idle.put(worker)
 
-  def run(task):
+  def run(task: Any) -> Any:
     worker = idle.get()
     try:
       return worker(function, task)
@@ -131,21 +141,26 @@ def ordered_map(
     threads.shutdown()
 
 
-def rendered(render: Callable, count: int, *arguments, what: str) -> np.ndarray:
-  """Arrays 0 to `count` of what `render` draws, by all cores, with a bar.
+def rendered(
+  render: Callable[[Any], np.ndarray], count: int, *arguments: Any, what: str
+) -> np.ndarray:
+  """Renders examples 0 to `count` - 1 on all cores, with a progress bar.
 
   Args:
-    render: importable by name; of a task `(*arguments, start, stop)`, the array
-      of a chunk.
-    count: of examples.
-    *arguments: what a task begins with.
-    what: is rendered, for the bar.
+    render: a function that workers can import by its name. Its task is
+      `(*arguments, start, stop)`, its result the array of these examples.
+    count: the number of examples.
+    *arguments: the first entries of every task.
+    what: names the examples on the progress bar.
+
+  Returns:
+    The arrays of all examples, concatenated.
   """
   tasks = [
     (*arguments, start, min(start + CHUNK, count))
     for start in range(0, count, CHUNK)
   ]
-  # Fewer take less time than workers take to start.
+  # A few chunks take less time than workers need to start.
   processes = available_cores() if count > 4 * CHUNK else 1
   parts = []
   bar = tqdm.tqdm(

@@ -121,8 +121,8 @@ def test_a_class_may_be_called_train(tmp_path):
   'files, words',
   [
     (['train/a/1.png', 'val/a/1.png'], ['train', 'val', 'validation']),
-    (['train/a/1.png', '1.png'], ['train', 'beside']),
-    (['test/a/1.png'], ['learn from', 'train']),
+    (['train/a/1.png', '1.png'], ['train', 'also images in']),
+    (['test/a/1.png'], ['no training image', 'train']),
     (['train/a/1.png', 'test/A/1.png'], ['test', 'no image', '\n  A']),
   ],
 )

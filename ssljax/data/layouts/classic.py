@@ -1,14 +1,16 @@
-"""Layouts: arcs, colours, textures, outlines."""
+"""Layouts with arcs, many colours, textures, or outlined letters."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 
 from ssljax.data import drawing
 from ssljax.data.fonts import heavy
 
 
-def _arc(rng, height, width):
+def _arc(rng: Generator, height: int, width: int) -> np.ndarray:
   """A path (points, 2): part of an ellipse about as wide as the image."""
   start = rng.uniform(0, 2 * math.pi)
   angle = np.linspace(start, start + rng.uniform(1.5, 4), 20)
@@ -18,8 +20,10 @@ def _arc(rng, height, width):
   return np.stack([x + a * np.cos(angle), y + b * np.sin(angle)], -1)
 
 
-def arcs(rng, text, height, width, faces):
-  """Dark text of one colour on a light ground, under dots and arcs."""
+def arcs(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws dark text on a light ground, under dots and arcs of its colour."""
   face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.48, 0.62), rng.uniform(-0.02, 0.09)
   poses = [
@@ -49,8 +53,10 @@ def arcs(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def colors(rng, text, height, width, faces):
-  """A colour, face, size and turn for each character, on a noisy ground."""
+def colors(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Gives each character its own colour, face, size and angle, amid noise."""
   gap = rng.uniform(0, 0.1)
   poses = [
     drawing.Pose(
@@ -70,7 +76,7 @@ def colors(rng, text, height, width, faces):
   for mark in marks:
     ink = drawing.pick_colour(rng, (0.55, 1), (0.3, 0.75))
     drawing.paint(picture[drawing.region(mark)], mark.fill, ink)
-  # Specks of any colour, over text and ground alike.
+  # Specks of any colour lie on text and ground alike.
   count = int(rng.uniform(0.01, 0.05) * height * width)
   rows, columns = (
     rng.integers(height, size=count),
@@ -81,8 +87,10 @@ def colors(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def textured(rng, text, height, width, faces):
-  """Light text on a dark ground of clouds and stripes, under scratches."""
+def textured(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws light text on a dark ground of clouds and stripes, with scratches."""
   face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.46, 0.62), rng.uniform(0, 0.12)
   slope, angle = rng.uniform(-0.06, 0.06), rng.uniform(-8, 8)
@@ -99,7 +107,7 @@ def textured(rng, text, height, width, faces):
   marks = drawing.set_line(rng, text, poses, height, width)
   unit = height / 32
   texture = drawing.clouds(rng, height, width, rng.uniform(3, 8) * unit)
-  # Stripes of any direction, a second set across them in half the images.
+  # Stripes have any direction; half the images have a second set across them.
   angle, wavelength = rng.uniform(0, 180), rng.uniform(3, 9) * unit
   for direction in (angle, angle + 90)[: int(rng.integers(1, 3))]:
     texture = texture + drawing.stripes(
@@ -120,8 +128,10 @@ def textured(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def hollow(rng, text, height, width, faces):
-  """Outlined letters, slanted, waving and touching, with a line through."""
+def hollow(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws outlined letters that slant, wave and touch, with a line through."""
   face = drawing.pick(rng, heavy(faces))
   cap, slant = rng.uniform(0.52, 0.66), rng.uniform(-0.25, 0.25)
   gap = rng.uniform(-0.07, 0.03)
@@ -140,7 +150,8 @@ def hollow(rng, text, height, width, faces):
   outline = np.zeros((height, width), np.float32)
   for mark in marks:
     part = outline[drawing.region(mark)]
-    # A letter hides what it overlaps, else two outlines make a third shape.
+    # A letter hides the part of another that it overlaps; otherwise the two
+    # outlines would make a third shape.
     part *= 1 - mark.fill
     np.maximum(part, mark.outline, out=part)
   columns = np.arange(width)
@@ -165,7 +176,7 @@ def hollow(rng, text, height, width, faces):
   )
   through = drawing.curves([path], rng.uniform(0.7, 1.2) * unit, height, width)
   drawing.paint(picture, through, ink)
-  # Solid letters: what print shows of these.
+  # The coverage has solid letters, as all layouts' do.
   mask = drawing.coverage(marks, height, width)
   mask = drawing.shift_columns(mask, shift)
   return picture, drawing.extents(marks), mask

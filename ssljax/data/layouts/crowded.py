@@ -1,14 +1,18 @@
-"""Layouts: overlap, warp, grid, salt and pepper, uneven spacing."""
+"""Layouts with overlap, warps, grids, salt and pepper, or uneven spaces."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 
 from ssljax.data import drawing
 
 
-def overlap(rng, text, height, width, faces):
-  """Large characters that lie over one another, each with a thin rim."""
+def overlap(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws large characters that overlap, each with a thin light rim."""
   face = drawing.pick(rng, faces)
   cap = rng.uniform(0.6, 0.75)
   poses = [
@@ -35,8 +39,10 @@ def overlap(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def warp(rng, text, height, width, faces):
-  """Solid text on a strong wave, light or dark, struck through by it."""
+def warp(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Bends light or dark text along a strong wave, with a line through it."""
   face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.42, 0.52), rng.uniform(0, 0.08)
   poses = [
@@ -69,8 +75,14 @@ def warp(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def grid(rng, text, height, width, faces):
-  """Text behind a grid: lines of the ground's colour cut it, others cross."""
+def grid(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws a grid on the text: upright lines cut it, level lines are its ink.
+
+  The upright lines have the colour of the ground and the level lines that of
+  the text.
+  """
   face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.52, 0.66), rng.uniform(0, 0.1)
   poses = [
@@ -103,8 +115,10 @@ def grid(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def salt(rng, text, height, width, faces):
-  """Text hardly darker or lighter than its ground, in salt and pepper."""
+def salt(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws text hardly darker or lighter than its ground, in salt and pepper."""
   face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.52, 0.66), rng.uniform(0.02, 0.12)
   poses = [
@@ -130,8 +144,10 @@ def salt(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def spaced(rng, text, height, width, faces):
-  """Sizes, heights and spaces that differ, on a ground that fades downwards."""
+def spaced(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Varies size, height and space of the characters, on a ground that fades."""
   face = drawing.pick(rng, faces)
   poses = [
     drawing.Pose(

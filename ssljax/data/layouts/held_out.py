@@ -1,21 +1,26 @@
-"""Layouts that are held out: arched, pixels, shadows, JPEG."""
+"""The held-out layouts: arched lines, large pixels, shadows, JPEG."""
 
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 from ssljax.data import drawing
 
 
-def arched(rng, text, height, width, faces):
-  """A baseline bent to an arch, characters turned with it, over rings."""
+def arched(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Bends the baseline to an arch, turns the characters along; draws rings."""
   face = drawing.pick(rng, faces)
   cap = rng.uniform(0.42, 0.54)
   rise = rng.uniform(0.14, 0.22) * (1 if rng.random() < 0.5 else -1)
   place = np.linspace(-1, 1, len(text))
-  # A parabola; its slope is over the line's length, in heights.
+  # The arch is a parabola. Its slope is taken over the length of the line,
+  # which is estimated in image heights.
   slope = -4 * rise * place / (len(text) * 0.75 * cap * 1.3)
   poses = [
     drawing.Pose(
@@ -40,21 +45,25 @@ def arched(rng, text, height, width, faces):
   return picture, drawing.extents(marks), mask
 
 
-def _enlarge(small, scale, height, width):
-  """Each pixel as a square of `scale`, cut to height and width."""
+def _enlarge(
+  small: np.ndarray, scale: int, height: int, width: int
+) -> np.ndarray:
+  """Makes each pixel a square of side `scale` and cuts to height and width."""
   large = small.repeat(scale, axis=0).repeat(scale, axis=1)
   return large[:height, :width]
 
 
-def pixel(rng, text, height, width, faces):
-  """Characters of a few large square pixels, on squares of light colours."""
+def pixel(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws characters of few, large pixels, on a ground with shaded squares."""
   scale = max(1, round(height / 18))
   rows, columns = -(-height // scale), -(-width // scale)
   face = drawing.pick(rng, faces)
   poses = [
     drawing.Pose(face, rng.uniform(0.62, 0.72), 0, 1.2 / rows, 0) for _ in text
   ]
-  # One column less: the last square may be cut.
+  # The line gets one column less, because the last square may be cut.
   marks = drawing.set_line(rng, text, poses, rows, columns - 1)
   marks = [mark._replace(fill=(mark.fill > 0.4) * 1.0) for mark in marks]
   light = drawing.pick_colour(rng, (0, 0.35), (0.85, 1))
@@ -72,8 +81,10 @@ def pixel(rng, text, height, width, faces):
   return picture, np.minimum(extents, np.float32(width)), mask
 
 
-def shadow(rng, text, height, width, faces):
-  """Light letters with a dark side, as if cut from a board."""
+def shadow(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Draws light letters with dark sides, as if cut from a board."""
   face = drawing.pick(rng, faces)
   cap, gap = rng.uniform(0.5, 0.6), rng.uniform(0.06, 0.12)
   unit = height / 32
@@ -83,7 +94,7 @@ def shadow(rng, text, height, width, faces):
     drawing.Pose(face, cap, rng.uniform(-8, 8), gap, rng.uniform(-0.04, 0.04))
     for _ in text
   ]
-  # The line is set in a narrower, lower frame, which leaves the sides room.
+  # The line is set in a narrower and lower frame, so that the sides fit in.
   inner = drawing.set_line(rng, text, poses, height - depth, width - depth)
   left = 0 if side > 0 else depth
   ground = drawing.pick_colour(rng, (0.2, 0.7), (0.5, 0.75))
@@ -98,20 +109,23 @@ def shadow(rng, text, height, width, faces):
   extents = drawing.extents(inner)
   mask = np.zeros((height, width), np.float32)
   mask[: height - depth, left : left + width - depth] = text_coverage
-  # The sides count as ink: `depth` to the right of the face, or to the left,
-  # where the faces themselves begin at `depth`.
-  return picture, extents + np.float32((0, depth)), mask
+  # The sides count as ink. They reach `depth` columns to the right of the
+  # letter, or to its left. In the latter case the letter itself is drawn
+  # `depth` columns further right, so the same extents hold for both.
+  return picture, extents + np.array((0, depth), np.float32), mask
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
-  """What JPEG leaves of it."""
+  """Compresses an image as JPEG and decodes it again."""
   file = io.BytesIO()
   image.save(file, 'JPEG', quality=quality)
   return Image.open(file)
 
 
-def jpeg(rng, text, height, width, faces):
-  """A small picture enlarged, then compressed as JPEG until blocks show."""
+def jpeg(
+  rng: Generator, text: str, height: int, width: int, faces: Sequence[str]
+) -> drawing.Drawn:
+  """Enlarges a small picture and compresses it as JPEG until blocks show."""
   shrink = rng.uniform(0.5, 0.62)
   rows, columns = round(shrink * height), round(shrink * width)
   face = drawing.pick(rng, faces)
@@ -126,12 +140,14 @@ def jpeg(rng, text, height, width, faces):
   ink = drawing.pick_colour(rng, (0.4, 1), (0.1, 0.5))
   mask = drawing.coverage(marks, rows, columns)
   drawing.paint(small, mask, ink)
-  mask = Image.fromarray(mask).resize((width, height), Image.BILINEAR)
+  coverage = Image.fromarray(mask).resize(
+    (width, height), Image.Resampling.BILINEAR
+  )
   image = Image.fromarray(np.rint(small).astype(np.uint8))
   image = image.resize((width, height), Image.Resampling.BILINEAR)
   picture = np.array(compressed(image, int(rng.integers(10, 26))), np.float32)
   extents = drawing.extents(marks) * np.float32(width / columns)
-  # Enlarging lets the ink reach over a whole small pixel.
-  grown = extents + np.float32([-2, 2])
+  # Bilinear enlarging spreads the ink over about one small pixel more.
+  grown = extents + np.array([-2, 2], np.float32)
   extents = np.clip(grown, 0, width).astype(np.float32)
-  return picture, extents, np.array(mask)
+  return picture, extents, np.array(coverage)
