@@ -1,4 +1,4 @@
-"""Evaluations: what a trained encoder is worth, as numbers."""
+"""Evaluations: figures that tell how good a trained encoder is."""
 
 from ssljax.evals.knn import knn
 from ssljax.evals.linear import linear_probe

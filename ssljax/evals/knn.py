@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours: what features are worth without training."""
+"""Weighted nearest neighbours: evaluates features without any training."""
 
 import functools
 
@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from ssljax.errors import UserError
 from ssljax.losses import normalize
 
-BLOCK = 512  # test images at a time
+BLOCK = 512  # the test images that are classified at once
 
 
 def knn(
@@ -23,22 +23,35 @@ def knn(
   k: int = 200,
   temperature: float = 0.1,
 ) -> Int[np.ndarray, 'm']:
-  """The class of each test image, by a vote of its k nearest (1805.01978).
+  """Classifies test images by a vote of their k nearest training images.
 
-  A neighbour of cosine c votes with exp(c / temperature), as in Wu et al.,
-  section 3.4, and in lightly's benchmarks (k = 200, temperature 0.1).
+  A neighbour whose cosine with the test image is c votes for its class with
+  weight exp(c / temperature), as in Wu et al. (1805.01978), section 3.4, and
+  in lightly's benchmarks (k = 200, temperature 0.1).
+
+  Args:
+    train: the features of the training images.
+    train_labels: the class of each training image.
+    test: the features of the test images.
+    classes: the number of classes.
+    k: the number of neighbours that vote.
+    temperature: divides the cosine; a smaller one gives near neighbours more
+      weight.
+
+  Returns:
+    The class of each test image.
 
   Raises:
-    UserError: fewer train images than k.
+    UserError: there are fewer training images than k.
   """
   if k > len(train):
     raise UserError(
       f'Found {len(train)} images for a vote of k = {k} neighbours; expected '
-      f'at least k. Set evaluation.k to {len(train)} or less.'
+      f'at least k images. Set evaluation.k to {len(train)} or less.'
     )
   vote = functools.partial(_vote, k=k, temperature=temperature, classes=classes)
   vote = jax.jit(vote)
-  bank, labels = jnp.asarray(normalize(train)), jnp.asarray(train_labels)
+  bank, labels = normalize(jnp.asarray(train)), jnp.asarray(train_labels)
   found = [
     np.asarray(vote(bank, labels, test[start : start + BLOCK]))
     for start in range(0, len(test), BLOCK)
@@ -46,10 +59,19 @@ def knn(
   return np.concatenate(found) if found else np.empty(0, np.int32)
 
 
-def _vote(bank, labels, test, *, k, temperature, classes):
+def _vote(
+  bank: Float[Array, 'n d'],
+  labels: Int[Array, 'n'],
+  test: Float[Array, 'm d'],
+  *,
+  k: int,
+  temperature: float,
+  classes: int,
+) -> Int[Array, 'm']:
   cosines = jnp.matmul(normalize(test), bank.T, precision=Precision.HIGHEST)
   nearest, places = jax.lax.top_k(cosines, k)
-  # About the nearest one, or exp(1 / 0.01) would be infinite.
+  # Cosines are taken relative to the nearest neighbour's, which scales all
+  # votes alike; otherwise exp(1 / 0.01) would overflow to infinity.
   weights = jnp.exp((nearest - nearest[:, :1]) / temperature)
   votes = weights[..., None] * jax.nn.one_hot(labels[places], classes)
   return votes.sum(axis=1).argmax(axis=1)

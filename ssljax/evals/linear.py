@@ -1,7 +1,8 @@
-"""Linear probes: logistic regression on frozen features (scikit-learn's)."""
+"""Linear probes: scikit-learn's logistic regression on frozen features."""
 
 import functools
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,11 +12,12 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-# Inverse strengths of the L2 penalty, the strongest first.
+# Candidates for scikit-learn's C, the inverse of the strength of the L2
+# penalty; the first one gives the strongest penalty.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FOLDS = 5
-MANY = 500  # labels that are enough to choose by
-LIMIT = 100  # iterations of a fit
+MANY = 500  # the most labels by which the penalty is chosen
+LIMIT = 100  # the most iterations of a fit
 
 
 def linear_probe(
@@ -23,21 +25,36 @@ def linear_probe(
   labels: Int[np.ndarray, 'n'],
   test: Float[np.ndarray, 'm d'],
   *,
-  strengths=STRENGTHS,
+  strengths: Sequence[float] = STRENGTHS,
   strength: float | None = None,
 ) -> tuple[Int[np.ndarray, 'm'], float]:
-  """The class of each test image, and the strength that was chosen.
+  """Fits a linear classifier to the training images and classifies test images.
 
-  Features are standardised by the training images. The penalty is chosen by
-  stratified cross-validation among the training images alone, in as many folds
-  as the rarest class has images, and 5 at most: with 5 labels a class a larger
-  validation set would be labels that nobody has. Of more than `MANY` labels so
-  many are drawn to choose by, and the penalty a label is kept. Of equals the
-  stronger penalty is taken. Test images choose nothing. With `strength` nothing
-  is chosen.
+  All features are standardised with the mean and the deviation of the training
+  images.
+
+  The penalty is chosen by stratified cross-validation on the training images
+  alone, and the test images have no part in the choice. There are as many folds
+  as the rarest class has images, but at most 5: with 5 labels a class, a
+  separate validation set would need labels that nobody has. If there are more
+  than `MANY` labels, the penalty is chosen on `MANY` of them, drawn at random,
+  and then scaled so that the penalty per label stays the same. Among strengths
+  of equal accuracy the strongest penalty is taken.
+
+  Args:
+    train: the features of the training images.
+    labels: the class of each training image.
+    test: the features of the test images.
+    strengths: the candidates for scikit-learn's C, the inverse of the strength
+      of the penalty; the strongest penalty comes first.
+    strength: the C to use; by default it is chosen among `strengths`.
+
+  Returns:
+    The class of each test image, and the C that was chosen or given.
   """
   scaler = StandardScaler().fit(train)
-  train, test = scaler.transform(train), scaler.transform(test)
+  train = np.asarray(scaler.transform(train))
+  test = np.asarray(scaler.transform(test))
   chosen = np.arange(len(labels))
   if len(labels) > MANY:
     chosen = np.random.default_rng(0).permutation(chosen)[:MANY]
@@ -47,13 +64,17 @@ def linear_probe(
   if basis is not None:
     test = test @ basis
   probe = _fit(train, labels, strength * len(chosen) / len(labels))
-  return probe.predict(test), strength
+  return np.asarray(probe.predict(test)), strength
 
 
-def _rotated(train):
-  """Rows in a basis of what they span, and the basis; exact, and faster.
+def _rotated(train: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+  """Expresses the rows in a basis of the space that they span.
 
-  With fewer rows than features a penalised fit has no weight outside.
+  This makes a fit faster if there are few rows, and leaves its result exact:
+  the weights of a penalised fit lie in this space.
+
+  Returns:
+    The rows and the basis; with many rows the same rows and None.
   """
   if 2 * len(train) > train.shape[1]:
     return train, None
@@ -61,8 +82,10 @@ def _rotated(train):
   return triangle.T, basis
 
 
-def _best(train, labels, strengths) -> float:
-  """The strength with the best accuracy over folds; the first of equals."""
+def _best(
+  train: np.ndarray, labels: np.ndarray, strengths: Sequence[float]
+) -> float:
+  """The strength with the best mean accuracy; among equals, the first."""
   _, counts = np.unique(labels, return_counts=True)
   folds = min(FOLDS, counts.min())
   if folds < 2:
@@ -71,8 +94,13 @@ def _best(train, labels, strengths) -> float:
   return max(strengths, key=functools.partial(_score, train, labels, splits))
 
 
-def _score(train, labels, splits, strength: float) -> float:
-  """Mean accuracy over held-out folds."""
+def _score(
+  train: np.ndarray,
+  labels: np.ndarray,
+  splits: Sequence[tuple[np.ndarray, np.ndarray]],
+  strength: float,
+) -> float:
+  """The mean accuracy over the held-out folds."""
   return float(
     np.mean(
       [
@@ -83,14 +111,16 @@ def _score(train, labels, splits, strength: float) -> float:
   )
 
 
-def _fit(train, labels, strength: float) -> LogisticRegression:
-  # A loose tolerance, and an end: the classes stop changing long before the
-  # weights do.
+def _fit(
+  train: np.ndarray, labels: np.ndarray, strength: float
+) -> LogisticRegression:
+  # The tolerance is loose and the iterations are limited, because the
+  # predicted classes stop changing long before the weights do.
   probe = LogisticRegression(C=strength, max_iter=LIMIT, tol=1e-3)
-  # Products this small on several threads are all waiting: where the cores have
-  # other work, a hundred times slower.
+  # On several threads, products this small spend their time waiting: a hundred
+  # times slower if the cores have other work.
   with warnings.catch_warnings(), threadpool_limits(1):
     warnings.simplefilter('ignore', ConvergenceWarning)
-    # One label a class is not a regression.
+    # scikit-learn takes one label per class for a mistaken regression.
     warnings.filterwarnings('ignore', 'The number of unique classes')
     return probe.fit(train, labels)

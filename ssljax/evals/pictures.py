@@ -1,4 +1,4 @@
-"""Pictures of features: PCA and t-SNE, coloured by class."""
+"""Draws features in two dimensions by PCA or t-SNE, coloured by class."""
 
 import pathlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from ssljax.errors import check_known
 
-LIMIT = 1000  # images in a picture
+LIMIT = 1000  # the most images in a picture
 
 
 def embed(
@@ -25,15 +25,17 @@ def embed(
   method: str = 'pca',
   seed: int = 0,
 ) -> None:
-  """Draws features in two dimensions, each as the name of its class.
+  """Draws each image at a point in two dimensions, as the name of its class.
 
   Args:
-    features: of images; those of a sequence are averaged over time.
-    labels: class of each, -1 for none.
-    names: of the classes; the first letters are drawn.
-    path: of the PNG file.
-    method: 'pca' or 'tsne' (from the first 50 principal components).
-    seed: of t-SNE, and of the choice among more than `LIMIT` images.
+    features: the features of the images; sequences are averaged over time.
+    labels: the class of each image, -1 for none. Images without a class are
+      gray dots.
+    names: the names of the classes, of which the first 3 letters are drawn.
+    path: the PNG file to write.
+    method: 'pca', or 'tsne' of the first 50 principal components.
+    seed: the seed of t-SNE, and of the choice if there are more than `LIMIT`
+      images.
   """
   check_known('picture', method, ('pca', 'tsne'))
   features = features.reshape(len(features), -1, features.shape[-1]).mean(1)
@@ -42,7 +44,7 @@ def embed(
   features, labels = features[chosen], labels[chosen]
   count = min(2 if method == 'pca' else 50, *features.shape)
   pca = PCA(count, random_state=seed)
-  with threadpool_limits(1):  # as in `linear`
+  with threadpool_limits(1):  # for the reason given in `linear._fit`
     points = pca.fit_transform(features)
   title = f'PCA: {pca.explained_variance_ratio_[:2].sum():.0%} of the variance'
   if method == 'tsne':
@@ -54,7 +56,13 @@ def embed(
   _draw(points, labels, names, path, f'{title}; {len(points)} images')
 
 
-def _draw(points, labels, names, path, title) -> None:
+def _draw(
+  points: np.ndarray,
+  labels: np.ndarray,
+  names: Sequence[str],
+  path: str | pathlib.Path,
+  title: str,
+) -> None:
   figure = Figure(figsize=(7, 7), layout='constrained')
   axes = figure.add_subplot()
   colours = matplotlib.colormaps['turbo'](np.linspace(0, 1, max(2, len(names))))
@@ -74,7 +82,7 @@ def _draw(points, labels, names, path, title) -> None:
   figure.savefig(path, dpi=100)
 
 
-def _limits(values) -> tuple[float, float]:
+def _limits(values: np.ndarray) -> tuple[float, float]:
   low, high = values.min(), values.max()
   margin = 0.03 * (high - low) + 1e-6
   return low - margin, high + margin

@@ -1,4 +1,6 @@
-"""A probe that watches pretraining: a linear classifier beside a method."""
+"""An online linear probe: a classifier that is trained beside a method."""
+
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -6,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from ssljax import losses, optim
-from ssljax.core import Method
+from ssljax.core import Method, MethodState, Params
 
 PART = 'probe'
 
@@ -14,22 +16,26 @@ PART = 'probe'
 def with_probe(
   method: Method, *, classes: int, axis_name: str | None = None
 ) -> Method:
-  """Trains a linear classifier on the features, of which they learn nothing.
+  """Adds to a method a linear classifier that is trained on its features.
 
-  The probe reads what `encode` makes of the plain images, in inference mode,
-  which costs one more forward pass a step. Its loss is added to the method's
-  behind a stopped gradient, and its optimizer is its own (`probe_optimizer`),
-  so the method's parts move as they would without it. 'probe_accuracy' is that
-  of the training images as they come: it shows the course of a run, and is no
-  result.
+  The probe takes the features that `encode` computes from the images without
+  augmentation, in inference mode; this costs one more forward pass per step.
+  The probe does not change the training of the method: its loss is added to
+  the method's, but its gradient stops at the features, and it has an optimizer
+  of its own (`probe_optimizer`).
+
+  The metric 'probe_accuracy' is the accuracy on the training batches. It shows
+  the progress of a run and is not a result.
 
   Args:
-    method: what is watched; its batches have 'label', int32 `(batch,)`, -1
-      where there is none.
-    classes: their number.
-    axis_name: the devices that share the mean.
+    method: the method. Its batches must have 'label', int32 `(batch,)`, which
+      is -1 for images without a label.
+    classes: the number of classes.
+    axis_name: the mapped axis of the devices over which means are taken.
   """
   head = nn.Dense(classes)
+
+  predict, examine = method.predict, method.examine
 
   def inner(params):
     return {name: part for name, part in params.items() if name != PART}
@@ -37,13 +43,13 @@ def with_probe(
   def features(params, method_state, images):
     found = method.encode(inner(params), method_state, images)
     found = found.mean(axis=1) if found.ndim == 3 else found
-    # Unit rows: one learning rate then serves features of any size.
+    # Rows of unit length let one learning rate serve features of any size.
     return jax.lax.stop_gradient(losses.normalize(found))
 
   def init(key, batch):
     params, method_state = method.init(key, batch)
     rows = features(params, method_state, batch['image'])
-    # A key that the method has not used.
+    # This key differs from the keys that the method uses.
     probe_key = jax.random.fold_in(key, 0x70726F62)
     return {**params, PART: head.init(probe_key, rows)['params']}, method_state
 
@@ -53,7 +59,7 @@ def with_probe(
     )
     labels = batch['label']
     rows = features(params, method_state, batch['image'])
-    logits = head.apply({'params': params[PART]}, rows)
+    logits = jnp.asarray(head.apply({'params': params[PART]}, rows))
     shown = (labels >= 0).astype(jnp.float32)
     values, hits = losses.classification(logits, jnp.maximum(labels, 0))
     own = losses.weighted_mean(values, shown, axis_name)
@@ -69,14 +75,14 @@ def with_probe(
     encode=lambda params, *rest: method.encode(inner(params), *rest),
     after_step=lambda params, *rest: method.after_step(inner(params), *rest),
     before_epoch=_before_epoch(method, inner),
-    predict=method.predict
-    and (lambda params, *rest: method.predict(inner(params), *rest)),
-    examine=method.examine
-    and (lambda params, *rest: method.examine(inner(params), *rest)),
+    predict=predict and (lambda params, *rest: predict(inner(params), *rest)),
+    examine=examine and (lambda params, *rest: examine(inner(params), *rest)),
   )
 
 
-def _before_epoch(method, inner):
+def _before_epoch(
+  method: Method, inner: Callable[[Params], Params]
+) -> Callable[..., tuple[Params, MethodState, tuple[str, ...]]]:
   def before_epoch(params, *rest):
     renewed, method_state, names = method.before_epoch(inner(params), *rest)
     return {**params, **renewed}, method_state, names
@@ -87,8 +93,11 @@ def _before_epoch(method, inner):
 def probe_optimizer(
   optimizer: optax.GradientTransformation, *, learning_rate: float = 1e-2
 ) -> optax.GradientTransformation:
-  """`optimizer` for all parts but the probe, which has Adam of its own.
+  """Moves the probe by Adam and all other parts by `optimizer`.
 
-  Partitioned outermost, so that a clipped global norm has no share of it.
+  Args:
+    optimizer: the method's optimizer. It never sees the gradient of the probe,
+      so a clipped global norm does not depend on it.
+    learning_rate: the learning rate of the probe.
   """
   return optim.by_part({PART: optax.adam(learning_rate)}, optimizer)

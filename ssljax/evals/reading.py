@@ -1,6 +1,7 @@
-"""Reading a data set with a recognition method."""
+"""Reads the text of a data set with a recognition method."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,15 +10,20 @@ from ssljax.text import Charset, shown_frames
 
 
 def read(
-  predict: Callable, batches: Iterable, charset: Charset
+  predict: Callable[[np.ndarray], Any],
+  batches: Iterable[Mapping[str, np.ndarray]],
+  charset: Charset,
 ) -> tuple[list[str], list[str], list[int]]:
-  """Predictions, labels and layouts of every valid example, in order.
+  """Reads every valid example of the batches, in order.
 
   Args:
-    predict: uint8 images to logits `(batch, time, classes)`.
-    batches: dicts of `image`, `text`, `layout`, bool `valid` and, where images
+    predict: a function from uint8 images to logits `(batch, time, classes)`.
+    batches: dicts of `image`, `text`, `layout`, bool `valid` and, if images
       are padded, `width`.
-    charset: of the logits.
+    charset: the charset of the logits.
+
+  Returns:
+    The predictions, the labels and the layouts of the valid examples.
   """
   predictions, labels, layouts = [], [], []
   for batch in batches:
@@ -37,8 +43,10 @@ def read(
   return predictions, labels, layouts
 
 
-def figures(predictions, labels) -> dict[str, float]:
-  """The three figures, without intervals."""
+def figures(
+  predictions: Sequence[str], labels: Sequence[str]
+) -> dict[str, float]:
+  """The three figures of `text_metrics`, without intervals."""
   return {
     'edit_distance_accuracy': text_metrics.edit_distance_accuracy(
       predictions, labels

@@ -1,11 +1,11 @@
-"""What features are worth: kNN, and linear probes with few labels and many.
+"""Evaluates features by kNN, and by linear probes with few and many labels.
 
-Every figure carries its protocol, and figures of different protocols do not go
-into one table.
+Every figure carries its protocol, because figures of different protocols must
+not be compared in one table.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,7 +19,7 @@ from ssljax.evals.text_metrics import bootstrap
 
 
 class Features(NamedTuple):
-  """Features of a split; those of a sequence are averaged over time."""
+  """The features and labels of a split; `flat` averages sequences over time."""
 
   features: Float[np.ndarray, 'n *time d']
   labels: Int[np.ndarray, 'n']
@@ -42,20 +42,27 @@ def evaluate(
   temperature: float = 0.1,
   seed: int = 0,
 ) -> dict[str, dict]:
-  """Figures of frozen features, by name.
+  """Measures the accuracy that frozen features give.
 
   Args:
-    train: labelled features, of which the probes see some and the kNN all.
-    test: what accuracy is measured on.
-    classes: their number.
-    per_class: labels a class; each figure is the mean over `draws` subsets,
-      with a 95 % interval over the draws.
-    draws: subsets, the same ones for every encoder, so that rows are paired.
-    fractions: shares of all labels; one subset each, with a 95 % interval over
-      the test images.
-    k: neighbours; half of the train images where there are fewer than twice k.
-    temperature: of the kNN.
-    seed: of the subsets.
+    train: labelled features; the kNN uses all of them, a probe only a subset.
+    test: the features and labels on which accuracy is measured.
+    classes: the number of classes.
+    per_class: numbers of labels per class. For each, the figure is the mean
+      over `draws` subsets, with a 95 % interval over the draws.
+    draws: the number of these subsets. They are the same for every encoder, so
+      that two encoders can be compared draw by draw.
+    fractions: shares of all labels. For each there is one subset, and its
+      figure has a 95 % interval over the test images.
+    k: the number of neighbours; with fewer than 2 k training images, half of
+      the training images.
+    temperature: the temperature of the kNN.
+    seed: the seed of the subsets.
+
+  Returns:
+    The figures by name, such as 'kNN' or 'linear, 5 a class'. Each is a dict
+    of 'value', 'low', 'high' and 'protocol'. The figures over draws also have
+    'by_draw', the list of accuracies.
   """
   x, y = train.flat(), test.flat()
   labels, truth = train.labels, test.labels
@@ -72,7 +79,7 @@ def evaluate(
     'iterations': LIMIT,
   }
   for count in per_class:
-    # The first draw chooses the penalty for all.
+    # The penalty is chosen on the first draw, and all draws use it.
     hits, strength = [], None
     for draw in range(draws):
       chosen = subsets.per_class(labels, count, seed=seed + draw)
@@ -94,8 +101,15 @@ def evaluate(
   return found
 
 
-def proportion(hits, protocol: dict) -> dict:
-  """A share of the test images, with its 95 % bootstrap interval."""
+def proportion(
+  hits: Sequence[bool] | np.ndarray, protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+  """The share of hits among the test images, and its 95 % bootstrap interval.
+
+  Args:
+    hits: whether each test image is classified correctly.
+    protocol: how the figure was measured.
+  """
   hits = np.asarray(hits, float)
   low, high = bootstrap(hits, np.ones(len(hits)))
   return {
@@ -106,8 +120,8 @@ def proportion(hits, protocol: dict) -> dict:
   }
 
 
-def over_draws(values: Sequence[float]) -> dict:
-  """Mean over draws, with its 95 % interval by Student's t."""
+def over_draws(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+  """The mean over draws, with its 95 % interval by Student's t."""
   values = np.asarray(values, float)
   half = 0.0
   if len(values) > 1:
@@ -117,18 +131,20 @@ def over_draws(values: Sequence[float]) -> dict:
   return {'value': mean, 'low': mean - half, 'high': mean + half}
 
 
-def paired(a: Mapping, b: Mapping) -> dict:
-  """The difference a - b of two figures, draw by draw.
+def paired(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, float]:
+  """The mean difference a - b of two figures with the same draws.
+
+  The interval is that of the differences, draw by draw.
 
   Raises:
-    UserError: figures of different protocols.
+    UserError: the figures have different protocols.
   """
   comparable({'a': a, 'b': b})
   return over_draws(np.subtract(a['by_draw'], b['by_draw']))
 
 
-def comparable(figures: Mapping[str, Mapping]) -> None:
-  """UserError unless the figures of a column share one protocol."""
+def comparable(figures: Mapping[str, Mapping[str, Any]]) -> None:
+  """Raises a UserError unless all figures have the same protocol."""
   (first, expected), *others = figures.items()
   for name, found in others:
     keys = [
@@ -143,6 +159,6 @@ def comparable(figures: Mapping[str, Mapping]) -> None:
         for key in keys
       )
       raise UserError(
-        f'Found figures of different protocols: {said}; expected one protocol '
-        'in a table. Evaluate both alike, or make two tables.'
+        f'Found figures of different protocols: {said}; expected the same '
+        'protocol in one table. Evaluate both alike, or make two tables.'
       )

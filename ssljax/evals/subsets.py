@@ -1,4 +1,6 @@
-"""Labelled subsets: stratified, and nested in one another."""
+"""Draws labelled subsets that are stratified, and nested in one another."""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -9,21 +11,29 @@ from ssljax.errors import UserError
 def per_class(
   labels: Int[np.ndarray, 'n'], count: int, *, seed: int
 ) -> Int[np.ndarray, 'm']:
-  """Positions of `count` images of each class, in order.
+  """Draws `count` images of each class.
 
-  The first of a shuffled order of each class, which depends on the seed alone,
-  so that a smaller subset is contained in a larger one. Images without a label
-  (-1) are in none.
+  The images are the first `count` in a shuffled order of their class. This
+  order depends on the seed but not on `count`, so a smaller subset is contained
+  in a larger one. Images without a label (-1) are never drawn.
+
+  Args:
+    labels: the class of each image, -1 for none.
+    count: the number of images of each class.
+    seed: the seed of the order.
+
+  Returns:
+    The positions of the drawn images, sorted.
 
   Raises:
-    UserError: a class with fewer images.
+    UserError: a class has fewer than `count` images, or none is labelled.
   """
   chosen = []
   for label, order in _orders(labels, seed):
     if len(order) < count or count < 1:
       raise UserError(
         f'Found {len(order)} images of class {label}; expected at least {count}'
-        ', and at least 1. Ask for fewer, or label more.'
+        ', and at least 1. Ask for fewer images, or label more.'
       )
     chosen.append(order[:count])
   return _sorted(chosen)
@@ -32,10 +42,26 @@ def per_class(
 def share(
   labels: Int[np.ndarray, 'n'], fraction: float, *, seed: int
 ) -> Int[np.ndarray, 'm']:
-  """Positions of this share of each class, of each at least one; see above."""
+  """Draws a share of the images of each class, at least one of each.
+
+  The order of the images is that of `per_class`, so a smaller subset is
+  contained in a larger one.
+
+  Args:
+    labels: the class of each image, -1 for none.
+    fraction: the share, above 0 and at most 1.
+    seed: the seed of the order.
+
+  Returns:
+    The positions of the drawn images, sorted.
+
+  Raises:
+    UserError: `fraction` is not a share, or no image is labelled.
+  """
   if not 0 < fraction <= 1:
     raise UserError(
-      f'Found a share of {fraction}; expected above 0 and at most 1.'
+      f'Found a share of {fraction}; expected above 0 and at most 1. Use 1 for '
+      'all images.'
     )
   return _sorted(
     [
@@ -45,19 +71,19 @@ def share(
   )
 
 
-def _orders(labels, seed):
-  """(label, shuffled positions) of each class."""
+def _orders(labels: np.ndarray, seed: int) -> Iterator[tuple[int, np.ndarray]]:
+  """Yields (label, shuffled positions) for each class."""
   labels = np.asarray(labels)
   known = np.unique(labels[labels >= 0])
   if not len(known):
     raise UserError(
       'Found no image with a label; expected some of each class. Put the '
-      'images of each class into a folder of its name.'
+      'images of each class into a folder named after the class.'
     )
   for label in known:
     rng = np.random.default_rng((seed, int(label)))
     yield label, rng.permutation(np.flatnonzero(labels == label))
 
 
-def _sorted(parts) -> np.ndarray:
+def _sorted(parts: Sequence[np.ndarray]) -> np.ndarray:
   return np.sort(np.concatenate(parts))

@@ -1,11 +1,12 @@
-"""How well text was read: three figures, and how far to trust them.
+"""Three figures for how well text was read, and their confidence intervals.
 
-All compare a list of predictions with the list of their labels, through the
-Levenshtein distance d: the fewest characters to insert, delete or replace.
+All of them compare a list of predictions with the list of their labels by the
+Levenshtein distance d: the least number of characters to insert, delete or
+replace.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -13,7 +14,13 @@ from rapidfuzz.distance import Levenshtein
 
 
 class Samples(NamedTuple):
-  """What every figure is made of, one value per sample."""
+  """The values that the figures are computed from, one per sample.
+
+  Attributes:
+    distances: the Levenshtein distance of the prediction from the label.
+    lengths: the number of characters of the label.
+    exact: whether the prediction equals the label.
+  """
 
   distances: Int[np.ndarray, 'samples']
   lengths: Int[np.ndarray, 'samples']
@@ -21,7 +28,7 @@ class Samples(NamedTuple):
 
   @property
   def accuracies(self) -> Float[np.ndarray, 'samples']:
-    """1 - d / len(label); below 0 where the guess is wrong and longer."""
+    """1 - d / len(label), which is below 0 if d exceeds the label's length."""
     return 1 - self.distances / self.lengths
 
 
@@ -30,49 +37,59 @@ def edit_distance_accuracy(
 ) -> float:
   """The mean over samples of 1 - d / len(label), the article's figure.
 
-  At most 1 and without a lower bound: a guess that is longer than its label
-  can cost more than the label is long. It is not cut off at 0, so that a
-  model that babbles does not score like one that is silent.
+  It is at most 1 and has no lower bound, because a prediction that is longer
+  than its label can have more mistakes than the label has characters. It is
+  not cut off at 0; otherwise a model that babbles would score like a model
+  that says nothing.
 
   Raises:
-    ValueError: no samples, an empty label, or as many predictions as not
-      labels.
+    ValueError: as for `per_sample`.
   """
   return float(per_sample(predictions, labels).accuracies.mean())
 
 
 def exact_match(predictions: Sequence[str], labels: Sequence[str]) -> float:
-  """The share of samples without a mistake. Raises as the others do."""
+  """The share of samples that are read without a mistake.
+
+  Raises:
+    ValueError: as for `per_sample`.
+  """
   return float(per_sample(predictions, labels).exact.mean())
 
 
 def character_error_rate(
   predictions: Sequence[str], labels: Sequence[str]
 ) -> float:
-  """Σ d / Σ len(label): mistakes per character, above 1 for long guesses.
+  """Σ d / Σ len(label): mistakes per character of the labels.
 
-  A ratio of sums, where long labels weigh more; 1 minus the edit-distance
-  accuracy is the mean of ratios. Raises as the others do.
+  It can exceed 1 if predictions are longer than their labels. As a ratio of
+  sums it gives long labels more weight; 1 minus the edit-distance accuracy is
+  a mean of ratios instead.
+
+  Raises:
+    ValueError: as for `per_sample`.
   """
   samples = per_sample(predictions, labels)
   return float(samples.distances.sum() / samples.lengths.sum())
 
 
 def per_sample(predictions: Sequence[str], labels: Sequence[str]) -> Samples:
-  """Distance, label length and exactness of every sample.
+  """Computes the distance, label length and exactness of every sample.
 
   Raises:
-    ValueError: no samples, an empty label, something that is no string, or
-      lists of different lengths.
+    ValueError: there are no samples, a label is empty, a prediction or label
+      is not a string, or the lists have different lengths.
   """
   if len(predictions) != len(labels) or not len(labels):
     raise ValueError(
       f'Found {len(predictions)} predictions and {len(labels)} labels, '
-      f'expected one prediction per label and at least one.'
+      'expected one prediction per label and at least one. Pass two lists of '
+      'one length.'
     )
   pairs = list(zip(predictions, labels, strict=True))
   for index, pair in enumerate(pairs):
-    # Bytes or a (text, confidence) pair have a distance too, a wrong one.
+    # Bytes or a (text, confidence) pair would have a distance too, but a wrong
+    # one.
     if not all(isinstance(text, str) for text in pair):
       raise ValueError(
         f'Found {pair} at index {index}, expected two strings; decode bytes '
@@ -98,31 +115,33 @@ def bootstrap(
   """The 95 % percentile interval of Σ values / Σ sizes.
 
   Samples are drawn with replacement, each value together with its size, so
-  that a ratio of sums (the character error rate) is one as well. It covers
-  the choice of test images, not that of the seed or the training labels.
+  that the interval also holds for a ratio of sums, such as the character error
+  rate. The interval covers the choice of the test images, but not the choice
+  of the seed or of the training labels.
 
   Args:
-    values: one per sample.
-    sizes: their denominators; 1 each by default, which gives the mean.
-    seed: of the draws; the same seed gives the same interval.
+    values: one value per sample.
+    sizes: the denominator of each value; 1 by default, which gives the mean.
+    seed: the seed of the draws; the same seed gives the same interval.
     resamples: how many times to draw as many samples as there are.
 
   Returns:
     (low, high), the 2.5th and 97.5th percentile.
 
   Raises:
-    ValueError: no values, or not one size per value.
+    ValueError: there are no values, or not one size per value.
   """
   values = np.asarray(values, np.float64)
   sizes = np.ones_like(values) if sizes is None else np.asarray(sizes)
   if values.ndim != 1 or not len(values) or sizes.shape != values.shape:
     raise ValueError(
       f'Found values of shape {values.shape} and sizes of shape '
-      f'{sizes.shape}, expected two vectors of one length, at least 1.'
+      f'{sizes.shape}, expected two vectors of one length, at least 1. Pass '
+      'one size per value.'
     )
   rng = np.random.default_rng(seed)
   count = len(values)
-  rows = max(1, 2**21 // count)  # 16 MB of indices at a time.
+  rows = max(1, 2**21 // count)  # 16 MB of indices at a time
   ratios = []
   for start in range(0, resamples, rows):
     shape = (min(rows, resamples - start), count)
@@ -141,15 +160,15 @@ def report(
   seed: int = 0,
   resamples: int = 1000,
 ) -> dict[str, dict]:
-  """Every figure with its interval, over all samples and per layout.
+  """Computes every figure with its interval, over all samples and per layout.
 
   Args:
-    predictions: what was read.
-    labels: what was there.
-    layouts: each sample's layout, an index into `names`.
-    names: the layouts' names; one without samples is left out.
-    seed: of the bootstrap.
-    resamples: of the bootstrap.
+    predictions: the texts that were read.
+    labels: the texts that the images show.
+    layouts: the layout of each sample, as an index into `names`.
+    names: the names of the layouts; a layout without samples is left out.
+    seed: the seed of the bootstrap.
+    resamples: the number of bootstrap resamples.
 
   Returns:
     {'all' or a layout: {'count': int, and for each of
@@ -157,7 +176,8 @@ def report(
     {'value': float, 'low': float, 'high': float}}}, ready for JSON.
 
   Raises:
-    ValueError: as `per_sample`; a layout outside `names`, or called 'all'.
+    ValueError: as for `per_sample`; also if a layout is not an index into
+      `names`, or is called 'all'.
   """
   samples = per_sample(predictions, labels)
   layouts = np.asarray(layouts)
@@ -174,12 +194,12 @@ def report(
   parts = {'all': np.ones(layouts.shape, bool)}
   parts |= {name: layouts == i for i, name in enumerate(names)}
 
-  def figure(values, sizes):
+  def figure(values: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
     low, high = bootstrap(values, sizes, seed=seed, resamples=resamples)
     value = float(values.sum() / sizes.sum())
     return {'value': value, 'low': low, 'high': high}
 
-  def figures(part):
+  def figures(part: np.ndarray) -> dict[str, Any]:
     some = Samples(*(array[part] for array in samples))
     ones = np.ones(len(some.lengths))
     return {
