@@ -1,13 +1,13 @@
-"""Checkpoints: a whole `TrainState` and what reads it again, one atomic step.
+"""Checkpoints of a whole `TrainState`, and of the metadata for reading it.
 
   <directory>/<step>/state      every array of the state (Orbax, OCDBT)
   <directory>/<step>/metadata   the JSON given at construction: the config, the
                                 charset, the preprocessing
 
-A step's folder gets its name only once it is complete, so a process killed at
-any moment leaves the newest complete step as it was; what it left unfinished
-is ignored, and removed when the folder is next opened to save. Directories are
-local or mounted ones.
+Saving a step is atomic: its folder gets its name only when it is complete. A
+process that is killed at any moment therefore leaves the newest complete step
+as it was. Its unfinished step is ignored, and removed when the folder is next
+opened to save. Directories must be local or mounted.
 """
 
 import contextlib
@@ -15,24 +15,34 @@ import json
 import logging
 import os
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from ssljax.errors import UserError
 
-_SHOWN = 5  # differing arrays that an error names
+State = TypeVar('State')
+
+_SHOWN = 5  # the most differing arrays that an error names
 
 
 class CheckpointError(UserError):
-  """Nothing to restore, nothing that fits, or a save that failed."""
+  """There is nothing to restore, nothing that fits, or a save failed."""
 
 
 class Saved(NamedTuple):
-  """What `read` finds: plain nested containers of numpy arrays."""
+  """A checkpoint as `read` returns it.
+
+  Attributes:
+    step: the step that was saved.
+    state: nested dicts and lists of NumPy arrays.
+    metadata: the JSON that was saved beside the state.
+  """
 
   step: int
   state: dict[str, Any]
@@ -43,36 +53,47 @@ class Checkpoints:
   """The checkpoints of one stage; a context manager.
 
   Args:
-    directory: made where it is missing.
-    metadata: JSON-able, saved in every step beside the state, given back by
-      `read`. (Tuples come back as lists.)
-    keep: the complete steps that are kept.
+    directory: the folder of the checkpoints; it is made if it is missing.
+    metadata: whatever JSON can express. It is saved in every step beside the
+      state, and `read` returns it, with tuples as lists.
+    keep: the number of complete steps that are kept.
   """
 
-  def __init__(self, directory, *, metadata=None, keep=2):
+  def __init__(
+    self,
+    directory: str | pathlib.Path,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    keep: int = 2,
+  ):
     self.directory = pathlib.Path(directory).absolute()
-    # Orbax would complain from a background thread, minutes into the run.
+    # This raises a TypeError for what JSON cannot express. Orbax would raise
+    # it from a background thread, minutes into the run.
     self._metadata = json.loads(json.dumps(metadata or {}))
     self._manager = _open(
       self.directory, max_to_keep=keep, cleanup_tmp_directories=True
     )
     self._latest = self._newest()
 
-  def save(self, step, state):
+  def save(self, step: int, state: Any) -> None:
     """Starts saving `state` as `step`, and returns before it is written.
 
-    The caller may donate `state` to the next training step at once. Orbax
-    holds a copy of every array on the host or, on CPU, where the host's array
-    is the device's memory, a reference for which the runtime refuses to
-    overwrite that memory: a training step meanwhile writes its results
-    elsewhere. (A test compares bit for bit.)
+    The caller may donate `state` to the next training step at once. On an
+    accelerator Orbax first copies every array to the host. On CPU the host's
+    array is the device's memory itself, and Orbax holds a reference to it. The
+    runtime does not overwrite memory with such a reference, so a training step
+    meanwhile writes its results elsewhere. (A test compares bit for bit.)
 
-    An earlier save still under way is waited for. Saving the newest step again
-    does nothing, so a final save may fall on a periodic one.
+    If an earlier save is still under way, this method waits for it. Saving the
+    newest step again does nothing, so a final save may fall on a periodic one.
+
+    Args:
+      step: the number of optimizer steps taken.
+      state: a pytree of arrays, such as a `TrainState`.
 
     Raises:
       CheckpointError: the previous save failed, or `step` is before the newest
-        one, which a restart that did not restore would do.
+        step, which happens if a restarted run has not restored.
     """
     self.finish()
     step = int(step)
@@ -81,7 +102,8 @@ class Checkpoints:
     if self._latest is not None and step < self._latest:
       raise CheckpointError(
         f'step {step} cannot be saved: {self.directory} already holds step '
-        f'{self._latest}. Restore it first, or use another workdir.'
+        f'{self._latest}; expected a later step. Restore the newest step '
+        'first, or use another workdir.'
       )
     with self._surfacing(step):
       self._manager.save(
@@ -94,23 +116,24 @@ class Checkpoints:
       )
     self._latest = step
 
-  def restore(self, like):
-    """The newest complete state, or None where there is none yet.
+  def restore(self, like: State) -> State | None:
+    """Reads the newest complete state, or returns None if there is none yet.
 
     Args:
-      like: a state, concrete or of `jax.ShapeDtypeStruct`s, with the wanted
-        structure, dtypes and shardings. A leaf that names no sharding goes to
-        the first device of this process.
+      like: a state of arrays or of `jax.ShapeDtypeStruct`s that has the wanted
+        structure, dtypes and shardings. A leaf without a sharding goes to the
+        first device of this process.
 
     Raises:
-      CheckpointError: the saved arrays are not those of `like`.
+      CheckpointError: the saved arrays differ from those of `like` in name,
+        shape or dtype.
     """
     step = self.latest_step()
     if step is None:
       return None
     target = jax.tree.map(_abstract, like)
-    # Orbax checks too, but it stops in the middle of reading, and says so with
-    # pages of tracebacks from its event loop.
+    # Orbax checks this too, but only in the middle of reading, and it reports
+    # it with pages of tracebacks from its event loop.
     _check(self.directory / str(step), _saved_tree(self._manager, step), target)
     args = ocp.args.PyTreeRestore(
       item=target,
@@ -120,35 +143,44 @@ class Checkpoints:
     state = self._manager.restore(step, args=args)['state']
     return jax.tree.map(_with_key, state, like)
 
-  def latest_step(self):
-    """The newest complete step, or None; waits for a save under way."""
+  def latest_step(self) -> int | None:
+    """The newest complete step, or None; waits for a save under way.
+
+    Raises:
+      CheckpointError: the save under way failed.
+    """
     self.finish()
     return self._latest
 
-  def finish(self):
-    """Waits for the save under way; raises `CheckpointError` if it failed."""
+  def finish(self) -> None:
+    """Waits for the save under way.
+
+    Raises:
+      CheckpointError: this save failed.
+    """
     with self._surfacing(self._latest):
       self._manager.wait_until_finished()
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, kind, error, trace):
+  def __exit__(self, kind, error, trace) -> None:
     try:
       self.finish()
     except CheckpointError as failed:
       if error is None:
         raise
-      error.add_note(str(failed))  # what stopped the run is the first news
+      # The error that stopped the run matters more and is the one raised.
+      error.add_note(str(failed))
     finally:
       self._manager.close()
 
-  def _newest(self):
+  def _newest(self) -> int | None:
     return max(self._manager.all_steps(read=True), default=None)
 
   @contextlib.contextmanager
-  def _surfacing(self, step):
-    """Turns whatever a save raises into one `CheckpointError`."""
+  def _surfacing(self, step: int | None) -> Iterator[None]:
+    """Turns every exception of a save into a `CheckpointError`."""
     try:
       yield
     except Exception as error:
@@ -161,18 +193,18 @@ class Checkpoints:
       ) from error
 
 
-def read(directory, *entries):
-  """Reads the newest complete step without knowing what its state looks like.
+def read(directory: str | pathlib.Path, *entries: str) -> Saved:
+  """Reads the newest complete step without knowing the structure of its state.
 
   Args:
-    directory: the checkpoints of a stage, of this run or of another.
+    directory: the folder of a stage's checkpoints, of this run or another.
     *entries: the fields of the state to read, such as 'params' and
-      'method_state'; all of them where none is named. The others are not
-      touched on the disk.
+      'method_state'; by default all fields. The other fields are not read from
+      the disk.
 
   Returns:
-    `Saved(step, state, metadata)`. In `state` a named tuple has become a dict
-    and a tuple a list; typed keys are their raw data.
+    `Saved(step, state, metadata)`. In `state`, named tuples have become dicts
+    and tuples lists; typed PRNG keys have become their raw data.
 
   Raises:
     CheckpointError: there is no complete checkpoint, or no such entry.
@@ -189,7 +221,7 @@ def read(directory, *entries):
       if name not in tree:
         raise CheckpointError(
           f'{directory / str(step)} has no entry {name!r}; it has '
-          f'{", ".join(sorted(tree))}.'
+          f'{", ".join(sorted(tree))}. Read one of these.'
         )
     wanted = entries or tuple(tree)
     tree = {
@@ -198,7 +230,8 @@ def read(directory, *entries):
       else jax.tree.map(lambda _: ocp.PLACEHOLDER, part)
       for name, part in tree.items()
     }
-    # As numpy: the devices that it was saved from need not exist here.
+    # The arrays are read into NumPy, because the devices that they were saved
+    # from need not exist here.
     as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
     args = ocp.args.PyTreeRestore(
       item=tree, restore_args=jax.tree.map(lambda _: as_numpy, tree)
@@ -209,14 +242,14 @@ def read(directory, *entries):
   return Saved(step, state, found['metadata'])
 
 
-def _nothing(directory, why):
+def _nothing(directory: pathlib.Path, why: str) -> CheckpointError:
   return CheckpointError(
     f'no checkpoint: {directory} {why}; expected the checkpoints of a stage '
     'that has run. Run that stage first, or name another workdir.'
   )
 
 
-def _open(directory, **options):
+def _open(directory: pathlib.Path, **options: Any) -> ocp.CheckpointManager:
   return ocp.CheckpointManager(
     directory,
     item_handlers={
@@ -227,14 +260,14 @@ def _open(directory, **options):
   )
 
 
-def _saved_tree(manager, step):
+def _saved_tree(manager: ocp.CheckpointManager, step: int) -> Any:
   """The saved state as nested containers of array descriptions."""
   tree = manager.item_metadata(step)['state']
   return getattr(tree, 'tree', tree)
 
 
-def _check(path, saved, target):
-  """Raises where the arrays of `saved` are not those of `target`."""
+def _check(path: pathlib.Path, saved: Any, target: Any) -> None:
+  """Raises unless `saved` and `target` have the same arrays."""
   found, expected = _describe(saved), _describe(target)
   names = [
     name
@@ -252,13 +285,13 @@ def _check(path, saved, target):
     lines.append(f'  and {len(names) - _SHOWN} more')
   raise CheckpointError(
     f'{path} is not a state of this run: {len(names)} of {len(expected)} '
-    'arrays differ\n' + '\n'.join(lines) + '\nAnother config made it: use '
-    'that config, or another workdir.'
+    'arrays differ\n' + '\n'.join(lines) + '\nA run with another config saved '
+    'it. Use that config, or another workdir.'
   )
 
 
-def _describe(tree):
-  """{'params/encoder/kernel': 'float32[3,4]'}"""
+def _describe(tree: Any) -> dict[str, str]:
+  """Describes each array, as {'params/encoder/kernel': 'float32[3,4]'}."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): (
@@ -268,28 +301,28 @@ def _describe(tree):
   }
 
 
-def _is_key(leaf):
-  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+def _is_key(leaf: Any) -> bool:
+  return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _without_key(leaf):
+def _without_key(leaf: Any) -> Any:
   # Orbax before 0.12 cannot restore a typed key onto an abstract one.
   return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _with_key(leaf, like):
+def _with_key(leaf: Any, like: Any) -> Any:
   if not _is_key(like):
     return leaf
   return jax.random.wrap_key_data(leaf, impl=_implementation(like))
 
 
-def _implementation(key):
-  found = []  # traced, because `key` may be abstract
+def _implementation(key: Any) -> Any:
+  found = []  # filled while tracing, because `key` may be abstract
   jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), key)
   return found[0]
 
 
-def _abstract(leaf):
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
   sharding = getattr(leaf, 'sharding', None)
   if sharding is None:
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -298,21 +331,22 @@ def _abstract(leaf):
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
   return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _quiet_orbax():
-  """Keeps what Orbax logs off the console, and nothing else.
+def _quiet_orbax() -> None:
+  """Hides the log records of Orbax, and no others.
 
-  It logs through the logger that every absl program shares: a dozen lines a
-  save, warnings about choices made above, and for one failed write hundreds of
-  lines of tracebacks, although each failure is raised as well and surfaces
-  here. A level would silence the others too, so its files are told by name.
+  Orbax logs a dozen lines per save, warnings about choices made above, and
+  hundreds of lines of tracebacks for one failed write, although each failure
+  is raised as well and becomes a `CheckpointError`. All absl programs share the
+  logger of Orbax, so a log level would silence the others too. The records of
+  Orbax are therefore told by the files that they come from.
   """
   home = os.path.dirname(ocp.__file__) + os.sep
 
-  def keep(record):
+  def keep(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.CRITICAL or not record.pathname.startswith(
       home
     )

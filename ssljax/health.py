@@ -1,9 +1,9 @@
-"""Alarms: what goes wrong in a representation while its loss looks well.
+"""Alarms for representations that go wrong while the loss looks well.
 
-Each alarm watches one figure of the log. It is raised where the figure has
-been on the wrong side of its threshold for `PATIENCE` steps on end after the
-warm-up, and has not been getting better meanwhile: a run that is recovering,
-or that has only begun, is not ill.
+Each alarm watches one figure of the log. It is raised if the figure has been
+below its threshold for `PATIENCE` steps on end after the warm-up and has not
+risen meanwhile. A run that is recovering, or that has only begun, thus raises
+no alarm.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,15 @@ PATIENCE = 100  # optimizer steps
 
 
 class Sign(NamedTuple):
-  """What one alarm watches.
+  """One figure of the log, and when and how an alarm is raised about it.
 
   Attributes:
-    figure: its name in the log.
-    threshold: the figure is bad below it.
-    gain: a relative growth over the time of patience that counts as recovery.
-    meaning: what it shows.
-    cause: what usually brings it about.
+    figure: the name of the figure in the log.
+    threshold: a value below it is bad.
+    gain: the relative growth of the figure, within `PATIENCE` steps or more,
+      that counts as recovery.
+    meaning: what a bad value shows.
+    cause: what usually causes a bad value.
   """
 
   figure: str
@@ -46,7 +47,8 @@ SIGNS = (
     'std', 0.05, 0.1, 'the features of all images are the same', _NO_ASYMMETRY
   ),
   Sign(
-    # Behind BatchNorm the features may keep their spread for long after.
+    # Features that enter a projector with BatchNorm may keep their spread long
+    # after the projections have collapsed.
     'projection_std',
     0.1,
     0.1,
@@ -80,13 +82,16 @@ SIGNS = (
 
 
 class Monitor:
-  """Reads the lines of a stage's log, one after another.
+  """Reads the lines of a stage's log in order and raises alarms.
 
-  What it says depends on the lines alone, so a resumed run that feeds it the
-  lines of before raises no alarm twice.
+  The alarms depend on the lines alone. A resumed run therefore raises no alarm
+  twice if it first passes the earlier lines to the monitor.
 
   Args:
-    warmup: steps at the start that count for nothing.
+    warmup: the number of steps at the start that are ignored.
+
+  Attributes:
+    raised: the messages of all alarms so far, by the name of the figure.
   """
 
   def __init__(self, *, warmup: int = 0):
@@ -95,11 +100,20 @@ class Monitor:
     self.raised: dict[str, str] = {}
 
   def read(self, step: int, values: Mapping[str, float]) -> list[str]:
-    """Takes in one line of the log; returns the alarms that it raises."""
+    """Takes one line of the log and returns the alarms that it raises.
+
+    Args:
+      step: the step of the line.
+      values: the figures of the line by name.
+
+    Returns:
+      The messages of the new alarms; each figure raises at most one alarm.
+    """
     values = dict(values)
     if 'loss_at_chance' in values:
-      # As a share, so that one threshold serves every number of candidates. A
-      # loss that comes down to chance from above has learned nothing yet.
+      # The distance below chance is taken as a share of chance, so that one
+      # threshold serves every number of candidates. A loss that is above
+      # chance counts as 0, because it has learned nothing yet.
       chance = max(values['loss_at_chance'], 1e-6)
       loss = values.get('method_loss', values['loss'])
       values['loss_below_chance'] = max(0.0, 1 - loss / chance)
@@ -114,7 +128,8 @@ class Monitor:
       first, before = self._since.setdefault(sign.figure, (step, value))
       if step - first < PATIENCE:
         continue
-      # Of next to nothing any growth would be large.
+      # A figure that is almost 0 grows by a large factor at any change, so
+      # the growth is taken relative to a tenth of the threshold at least.
       if value > before + sign.gain * max(before, sign.threshold / 10):
         self._since[sign.figure] = (step, value)  # rising: wait once more
         continue

@@ -1,7 +1,8 @@
-"""What a run tells: the console, metrics.jsonl and TensorBoard.
+"""Logs a stage: to the console, metrics.jsonl and TensorBoard.
 
-Only process 0 speaks; on the others everything here does nothing. The bar and
-the notes go to stderr, so that stdout holds the results alone.
+Only process 0 writes; in the other processes nothing here has an effect, apart
+from reading. The progress bar and the notes go to stderr, so that stdout holds
+the results alone.
 """
 
 import json
@@ -10,15 +11,18 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TextIO
 
 import jax
+import numpy as np
 import tensorboardX
 from PIL import Image
 from tqdm import tqdm
 
 from ssljax.records import jsonable, replace_text
 
-_LINE_SECONDS = 10.0  # between two lines where stderr is no terminal
+_LINE_SECONDS = 10.0  # between two lines, if stderr is not a terminal
 _LINE = (
   '{desc}: {n_fmt}/{total_fmt} {unit}s ({percentage:.0f}%), {rate_fmt}, '
   '{elapsed} so far, {remaining} left{postfix}'
@@ -28,22 +32,31 @@ _LINE = (
 class Log:
   """The log of one stage; a context manager.
 
-  `metrics.jsonl` holds one JSON object a line: `step`, `seconds` (spent in the
-  stage, without the time between a stop and the restart), and the scalars.
-  What is not finite is written as null, since JSON has no NaN.
+  `metrics.jsonl` holds one JSON object per line: `step`, `seconds` (the time
+  spent in the stage, without the time between a stop and the restart), and the
+  scalars. A number that is not finite is written as null, because JSON has no
+  NaN.
 
   Args:
-    directory: of the stage; `metrics.jsonl` and `tensorboard/` go there.
-    name: what the bar is called.
-    total: steps, in all.
-    start: the step that the run goes on from. What a killed run had logged
-      after that step is dropped, because those steps run again.
-    unit: what is counted.
+    directory: the stage's folder, for `metrics.jsonl`, `tensorboard/` and
+      `pictures/`.
+    name: the name of the stage on the bar.
+    total: the number of steps in the stage.
+    start: the step that the run goes on from. Lines that a killed run logged
+      after this step are dropped, because these steps run again.
+    unit: the word for what is counted.
     show: the scalars that the bar shows.
   """
 
   def __init__(
-    self, directory, *, name, total, start=0, unit='step', show=('loss',)
+    self,
+    directory: str | pathlib.Path,
+    *,
+    name: str,
+    total: int,
+    start: int = 0,
+    unit: str = 'step',
+    show: Sequence[str] = ('loss',),
   ):
     self._speaks = jax.process_index() == 0
     if not self._speaks:
@@ -55,19 +68,25 @@ class Log:
     path = directory / 'metrics.jsonl'
     self._since = time.perf_counter() - _drop_after(path, start)
     self._lines = path.open('a', encoding='utf-8')
-    # TensorBoard hides earlier events from the purged step on. A stage that
-    # starts afresh purges step 0 too.
+    # TensorBoard hides the events of earlier files from the purged step on. A
+    # stage that starts afresh also purges step 0.
     self._board = tensorboardX.SummaryWriter(
       str(directory / 'tensorboard'),
       purge_step=start + 1 if start else 0,
-      flush_secs=10,  # what a kill may lose
-      # The name holds a second only, and an existing file is overwritten.
+      flush_secs=10,  # a kill loses at most the events of this time
+      # A file's name tells its time in whole seconds, so without the suffix a
+      # second file in the same second would overwrite the first.
       filename_suffix=f'.{time.time_ns()}',
     )
     self._bar = _bar(name, total, start, unit)
 
-  def scalars(self, step, values):
-    """Writes {name: number} of one step, and shows some on the bar."""
+  def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+    """Writes the scalars of a step and shows some of them on the bar.
+
+    Args:
+      step: the step.
+      values: the scalars by name: numbers, or arrays of one element.
+    """
     if not self._speaks:
       return
     values = {name: float(value) for name, value in values.items()}
@@ -79,59 +98,69 @@ class Log:
     self._lines.write(json.dumps(line, allow_nan=False) + '\n')
     self._lines.flush()
     for name, value in values.items():
-      # tensorboardX warns on the console of what is not finite.
+      # tensorboardX prints a warning for a number that is not finite.
       if math.isfinite(value):
         self._board.add_scalar(name, value, int(step))
     shown = {name: values[name] for name in self._show if name in values}
     if shown:
       self._bar.set_postfix(shown, refresh=False)
 
-  def picture(self, step, pixels):
-    """Keeps uint8 (height, width, 3) as `pictures/STEP.png` and for the board.
+  def picture(self, step: int, pixels: np.ndarray) -> None:
+    """Saves a picture as `pictures/STEP.png` and shows it in TensorBoard.
 
-    Twice the size, so that small images can be looked at.
+    The file has twice the size of the picture, so that small images can be
+    looked at.
+
+    Args:
+      step: the step.
+      pixels: uint8 (height, width, 3).
     """
     if not self._speaks:
       return
     self._pictures.mkdir(exist_ok=True)
     image = Image.fromarray(pixels)
-    image = image.resize((2 * image.width, 2 * image.height), Image.NEAREST)
+    image = image.resize(
+      (2 * image.width, 2 * image.height), Image.Resampling.NEAREST
+    )
     image.save(self._pictures / f'{step:07}.png')
     self._board.add_image('task', pixels, int(step), dataformats='HWC')
 
-  def advance(self, step):
+  def advance(self, step: int) -> None:
     """Moves the bar to `step`, the number of steps that are done."""
     if self._speaks:
       self._bar.update(int(step) - self._bar.n)
 
-  def note(self, message):
-    """Prints a line and leaves the bar whole."""
+  def note(self, message: object) -> None:
+    """Prints a line without breaking the bar."""
     if self._speaks:
-      # Clears a bar that is on the screen, prints, and draws it again.
+      # tqdm clears the bar, prints the line, and draws the bar again.
       tqdm.write(str(message), file=sys.stderr)
 
-  def close(self):
+  def close(self) -> None:
+    """Ends the bar and closes the files."""
     if self._speaks:
       self._bar.close()
       self._board.close()
       self._lines.close()
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, kind, error, trace):
+  def __exit__(self, kind, error, trace) -> None:
     self.close()
 
 
-def _drop_after(path, start):
-  """Drops the lines after step `start`; returns the seconds of the last kept.
+def _drop_after(path: pathlib.Path, start: int) -> float:
+  """Drops the lines after step `start`, and a last line that a kill tore.
 
-  A last line torn by a kill goes too. A start at 0 has nothing to go on from,
-  so there nothing is kept.
+  With `start` 0 all lines are dropped, because the stage begins afresh.
+
+  Returns:
+    The `seconds` of the last line that is kept.
   """
   if not path.exists():
     return 0.0
-  # A torn line may end inside a character.
+  # A torn line may end in the middle of a character.
   text = path.read_text(encoding='utf-8', errors='replace')
   kept, seconds = [], 0.0
   for line in text.splitlines(keepends=True) if start else []:
@@ -144,7 +173,7 @@ def _drop_after(path, start):
   return seconds
 
 
-def _parse(line):
+def _parse(line: str) -> dict[str, Any] | None:
   if not line.endswith('\n'):
     return None
   try:
@@ -153,9 +182,9 @@ def _parse(line):
     return None
 
 
-def _bar(name, total, start, unit):
-  """A bar on a terminal; elsewhere a plain line every few seconds."""
-  options = dict(
+def _bar(name: str, total: int, start: int, unit: str) -> tqdm:
+  """Makes a bar on a terminal, and elsewhere a plain line every few seconds."""
+  options: dict[str, Any] = dict(
     desc=name, total=total, initial=start, unit=unit, disable=total == 0
   )
   if _on_terminal():
@@ -165,25 +194,25 @@ def _bar(name, total, start, unit):
     file=_Lines(sys.stderr),
     bar_format=_LINE,
     mininterval=_LINE_SECONDS,
-    miniters=1,  # or tqdm would count steps between lines rather than seconds
+    miniters=1,  # otherwise tqdm counts steps between lines, not seconds
   )
 
 
-def _on_terminal():
-  # A pseudo-terminal may have no size, and tqdm would then show nothing.
+def _on_terminal() -> bool:
+  # A pseudo-terminal may have a size of 0, where tqdm would show nothing.
   return sys.stderr.isatty() and all(os.get_terminal_size(sys.stderr.fileno()))
 
 
 class _Lines:
-  """Turns the bar's carriage returns into lines for a file or a CI log."""
+  """Turns the bar's carriage returns into lines, for a file or a CI log."""
 
-  def __init__(self, stream):
+  def __init__(self, stream: TextIO):
     self._stream = stream
 
-  def write(self, text):
+  def write(self, text: str) -> None:
     text = text.strip('\r\n ')
     if text:
       self._stream.write(text + '\n')
 
-  def flush(self):
+  def flush(self) -> None:
     self._stream.flush()

@@ -15,25 +15,30 @@ def shown(figure: Mapping[str, Any]) -> str:
 
 
 def table(rows: Iterable[Iterable[Any]], headers: Sequence[str]) -> str:
-  """A GitHub-markdown table that also reads well as plain text.
+  """Makes a GitHub-markdown table that also reads well as plain text.
 
   Args:
-    rows: sequences of cells. A float gets three decimals, None a dash; columns
-      that hold only numbers, None apart, are aligned right.
+    rows: the cells of each row. A float is written with three decimals and
+      None as a dash. A column in which all cells are numbers or None is
+      aligned right.
     headers: the names of the columns.
+
+  Raises:
+    ValueError: a row has more or fewer cells than there are headers.
   """
   rows = [list(row) for row in rows]
   for row in rows:
     if len(row) != len(headers):
       raise ValueError(
-        f'a row of {len(row)} cells under {len(headers)} headers: {row}'
+        f'Found {len(row)} cells under {len(headers)} headers: {row}; expected '
+        'one cell per header. Write None for an empty cell.'
       )
   columns = list(zip(*rows, strict=True)) or [()] * len(headers)
   right = [_numeric(column) for column in columns]
   text = [[_cell(cell) for cell in row] for row in [headers, *rows]]
   widths = [max(3, *map(len, column)) for column in zip(*text, strict=True)]
 
-  def line(cells):
+  def line(cells: Sequence[str]) -> str:
     padded = [
       cell.rjust(width) if is_right else cell.ljust(width)
       for cell, width, is_right in zip(cells, widths, right, strict=True)
@@ -47,16 +52,16 @@ def table(rows: Iterable[Iterable[Any]], headers: Sequence[str]) -> str:
   return '\n'.join([line(text[0]), line(rule), *map(line, text[1:])])
 
 
-def _numeric(column):
+def _numeric(column: Iterable[Any]) -> bool:
   numbers = [cell for cell in column if cell is not None]
   return bool(numbers) and all(
     isinstance(cell, (int, float, np.number)) for cell in numbers
   )
 
 
-def _cell(cell):
+def _cell(cell: Any) -> str:
   if cell is None:
     return '-'
   if isinstance(cell, (float, np.floating)):
     return f'{cell:.3f}'
-  return str(cell).replace('|', r'\|')  # or it would end the column
+  return str(cell).replace('|', r'\|')  # a bare | would end the column
