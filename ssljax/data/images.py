@@ -5,6 +5,7 @@ wrong with a file is raised as a `BadImage`, whose text says what to do.
 """
 
 import math
+import os
 import pathlib
 
 import numpy as np
@@ -26,7 +27,7 @@ class BadImage(UserError):
   """A file that cannot be used, and why; the caller adds the file's name."""
 
 
-def read_image(file: str | pathlib.Path) -> Image.Image:
+def read_image(file: str | os.PathLike[str]) -> Image.Image:
   """Reads a file to its end and returns the picture as RGB.
 
   The picture is turned upright by its EXIF orientation. An animation gives its
