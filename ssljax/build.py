@@ -154,7 +154,7 @@ def method(
   accepted = inspect.signature(make).parameters
   shared = {'axis_name': axis_name, 'groups': options.pop('groups', 0)}
   network = encoder(run, options.pop('encoder', {}), **shared)
-  parts = {'encoder': network, 'head': task.head}
+  parts: dict[str, Any] = {'encoder': network, 'head': task.head}
   for part in ('projector', 'predictor'):
     parts[part] = head(run, part, options.pop(part, {}), **shared)
   for part in DRAWING:

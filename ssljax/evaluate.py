@@ -55,10 +55,10 @@ def examine(
   {'task': {figure: {'value', 'low', 'high', 'count', 'split'}}}, or {} of other
   methods.
   """
-  source = held_out(stage, dataset)
-  if source is None:
+  source, examine = held_out(stage, dataset), stage.method.examine
+  if source is None or examine is None:
     return {}
-  compiled = jax.jit(stage.method.examine)
+  compiled = jax.jit(examine)
   parts = []
   for batch in pipeline.evaluation_batches(source, stage.batch_size):
     figures, _ = compiled(
@@ -91,8 +91,7 @@ def grid(
   A row shows what the task was given, what it made of it, and what it should
   have made. None for methods that make no pictures.
   """
-  source = held_out(stage, dataset)
-  examine = stage.method.examine
+  source, examine = held_out(stage, dataset), stage.method.examine
   if source is None or examine is None:
     return None
   batch = stage.arrays(source.gather(range(min(rows, len(source)))))

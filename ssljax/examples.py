@@ -16,8 +16,8 @@ def examples_of(
   described: Mapping[str, Any], dataset: Dataset, splits: Iterable[str]
 ) -> sources.Source:
   """The stage's examples: whole splits, or some of a layout or a class."""
-  parts = [dataset.open(split) for split in splits]
-  source = parts[0] if len(parts) == 1 else sources.Joined(parts)
+  parts: list[Any] = [dataset.open(split) for split in splits]
+  source: Any = parts[0] if len(parts) == 1 else sources.Joined(parts)
   options = described['data']
   for draw, amount in (
     (evals.per_class, options['per_class']),

@@ -59,16 +59,16 @@ def chunks(stage: Stage, *, start: int) -> Iterator[Chunk]:
   until the next whole chunk fits: there are two shapes, and so at most two
   compilations.
   """
-  source, transform = stage.source, stage.arrays
+  source: Any = stage.source
   if stage.resident:
-    source, transform = _Positions(len(source)), None
+    source = _Positions(len(source))
   batches = pipeline.batches(
     source,
     batch_size=stage.batch_size,
     seed=stage.seed,
     start=start,
     steps=stage.steps,
-    transform=transform,
+    transform=None if stage.resident else stage.arrays,
   )
   size, done = steps_per_call(stage), start
   while done < stage.steps:

@@ -3,6 +3,8 @@
 import itertools
 import pathlib
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -27,7 +29,7 @@ DATA_DIR = flags.DEFINE_string(
 )
 
 
-def parse_flags(argv):
+def parse_flags(argv: Sequence[str]) -> list[str]:
   """absl's parser, with a line instead of a traceback for a mistake."""
   source = config_argument(argv)
   if source and not pathlib.Path(source.partition(':')[0]).is_file():
@@ -44,18 +46,18 @@ def parse_flags(argv):
     sys.exit(f'{flag_error(argv, error)}\nSee --help.')
 
 
-def config_argument(argv) -> str | None:
+def config_argument(argv: Sequence[str]) -> str | None:
   """What the command line gives as --config, in any of its spellings."""
-  for argument, following in itertools.pairwise([*argv[1:], None]):
+  for argument, following in itertools.zip_longest(argv[1:], argv[2:]):
     name, equals, value = argument.partition('=')
     if name in ('--config', '-config'):
       return value if equals else following
   return None
 
 
-def flag_error(argv, error) -> str:
+def flag_error(argv: Sequence[str], error: Exception) -> str:
   """Names the flag that is wrong, and what was expected in its place."""
-  cause = error
+  cause: BaseException | None = error
   while cause is not None:
     # A config's own refusal of its argument; flags wrap it in a traceback.
     if str(cause).startswith('Found '):
@@ -67,7 +69,8 @@ def flag_error(argv, error) -> str:
     if source is None or not name.startswith('config.'):
       continue
     # Read anew: where an override fails, the flag has no value yet.
-    found, path = flags.FLAGS['config'].parser.parse(source), name.split('.')
+    parsed: Any = flags.FLAGS['config'].parser.parse(source)
+    found, path = parsed, name.split('.')
     for depth, key in enumerate(path[1:], start=1):
       if not hasattr(found, 'keys') or key not in found:
         known = list(found.keys()) if hasattr(found, 'keys') else []
@@ -84,5 +87,6 @@ def flag_error(argv, error) -> str:
 
 def config_file() -> pathlib.Path:
   """The file that --config names, without what stands behind its colon."""
-  source = flags.FLAGS['config'].config_filename
+  flag: Any = flags.FLAGS['config']
+  source = flag.config_filename
   return pathlib.Path(source.partition(':')[0])

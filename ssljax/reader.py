@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image, ImageOps
 
 from ssljax import build, tasks
@@ -87,7 +86,7 @@ class Reader:
     Raises:
       UserError: what is no image, or a run that has not learned to read.
     """
-    if self._predict is None:
+    if self._predict is None or self.charset is None:
       raise UserError(
         f'Found stage {self.stage!r}, which has no head to read with; expected '
         f'a stage that was trained on labels. {self._remedy}'
@@ -186,13 +185,13 @@ def load(
   if stage is None and not is_run(folder) and is_run(folder.parent):
     folder, stage = folder.parent, folder.name
   run, methods = described(folder)
-  task, recipe = tasks.make(run), run.recipe
+  task, recipe = tasks.make(run), run['recipe']
   finished = [each for each in recipe if is_finished(folder / each)]
   if stage is None:
-    stage = run.get('product')
     # A recipe may have been cut short, or be for no stage in particular.
-    if stage not in recipe:
-      stage = preferred(run, task, methods, finished or recipe)
+    fallback = preferred(run, task, methods, finished or recipe)
+    product = run.get('product')
+    stage = str(product if product in recipe else fallback)
   check_known('stage', stage, recipe)
   check_finished(folder / stage)
   saved = read(folder / stage / 'checkpoints', 'params', 'method_state')
@@ -205,7 +204,7 @@ def load(
   )
 
 
-def described(folder: pathlib.Path) -> tuple[ConfigDict, dict[str, Method]]:
+def described(folder: pathlib.Path) -> tuple[dict, dict[str, Method]]:
   """What `main` wrote of a run, and the method of each of its stages.
 
   Raises:
@@ -218,17 +217,18 @@ def described(folder: pathlib.Path) -> tuple[ConfigDict, dict[str, Method]]:
     )
   path = folder / 'config.json'
   try:
-    run = ConfigDict(read_json(path))
-    task = tasks.make(run)
+    run = read_json(path)
     # Other programs have a config.json too; ours describes its stages.
-    return run, {
-      name: build.method(run[name], run=run, task=task) for name in run.recipe
-    }
-  except (AttributeError, KeyError, TypeError, ValueError):
+    named = {name: run[name]['method']['name'] for name in run['recipe']}
+  except (KeyError, TypeError, ValueError):
     raise UserError(
       f'Found no recipe with its stages in {path}; expected the config of a '
       'run of ssljax. Name the folder of one.'
     ) from None
+  task = tasks.make(run)
+  return run, {
+    name: build.method(run[name], run=run, task=task) for name in named
+  }
 
 
 def reads(task: Task, method: Method) -> bool:
@@ -237,7 +237,7 @@ def reads(task: Task, method: Method) -> bool:
 
 
 def preferred(
-  run: ConfigDict,
+  run: Mapping[str, Any],
   task: Task,
   methods: Mapping[str, Method],
   stages: Sequence[str],

@@ -256,7 +256,8 @@ def loss_flops(method: Method, batch: Mapping[str, np.ndarray]) -> float:
 
   def count(function):
     lowered = jax.jit(function).lower(jax.random.key(0), batch)
-    return float(lowered.cost_analysis()['flops'])
+    counted: Any = lowered.cost_analysis()
+    return float(counted['flops'])
 
   return count(gradient) - count(method.init)
 

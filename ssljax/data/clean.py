@@ -6,21 +6,21 @@ the noise of the layout.
 """
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
+from ssljax.data.sources import Description, Source
 from ssljax.errors import UserError
 
 
 class Cleaned:
   """A source whose examples also have `clean`, uint8 (height, width, 3).
 
-  Every other attribute, such as `layouts` or `text_of`, is the wrapped
-  source's.
+  The rest is the wrapped source's.
   """
 
-  def __init__(self, source: Any, masks: np.ndarray, *, other: bool = False):
+  def __init__(self, source: Source, masks: np.ndarray, *, other: bool = False):
     """Wraps a source.
 
     Args:
@@ -32,21 +32,18 @@ class Cleaned:
         that no image meets its own print, and, where the classes take turns,
         no print of its own class either.
     """
+    self.layouts = source.layouts
     self._source, self._masks = source, masks
     self._shift = len(masks) // 2 + 1 if other else 0
-
-  def __getattr__(self, name: str) -> Any:
-    # `copy` and `pickle` look for private names before `_source` is set, and
-    # the lookup of `_source` would then recurse without end.
-    if name.startswith('_'):
-      raise AttributeError(name)
-    return getattr(self._source, name)
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, position: int) -> dict:
     return self._with(self._source[position])
+
+  def describe(self, position: int) -> Description:
+    return self._source.describe(position)
 
   def gather(
     self, positions: Sequence[int] | np.ndarray

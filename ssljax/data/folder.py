@@ -82,13 +82,13 @@ class FileSource:
       pixels, width = self._frame.read(path)
     except images.BadImage as error:
       raise UserError(
-        f'{self.name_of(position)} was an image when {self._directory} was '
+        f'{self.name(position)} was an image when {self._directory} was '
         f'opened, but it cannot be read now: {error}.'
       ) from None
     return {
       'image': pixels,
       'index': np.int32(self._index[position]),
-      'text': self.text_of(position),
+      'text': self._text(position),
       'layout': np.int32(0),
       'width': np.int32(width),
     }
@@ -96,21 +96,19 @@ class FileSource:
   def gather(self, positions: sources.Positions) -> dict[str, np.ndarray]:
     return sources.stack([self[int(position)] for position in positions])
 
-  def layout_of(self, position: int) -> int:
-    del position
-    return 0
+  def describe(self, position: int) -> sources.Description:
+    width = int(self[position]['width'])  # which is known of the pixels only
+    return sources.Description(self.name(position), self._text(position), width)
 
-  def text_of(self, position: int) -> str:
-    label = self._labels.get(self._names[position])
-    return label.text if label else ''
-
-  def width_of(self, position: int) -> int:
-    return int(self[position]['width'])
-
-  def name_of(self, position: int) -> str:
+  def name(self, position: int) -> str:
+    """The file's name, and the row of its label."""
     name = self._names[position]
     label = self._labels.get(name)
     return f'{name} ({LABELS} row {label.row})' if label else name
+
+  def _text(self, position: int) -> str:
+    label = self._labels.get(self._names[position])
+    return label.text if label else ''
 
 
 class Folder(NamedTuple):
@@ -165,7 +163,7 @@ class Folder(NamedTuple):
     source = FileSource(self.directory, names, index, self.labels, self.frame)
     if len(source) * self.frame.height * self.frame.width * 3 > self.memory:
       return source
-    called = [source.name_of(place) for place in range(len(source))]
+    called = [source.name(place) for place in range(len(source))]
     return sources.in_memory(source, names=called)
 
 

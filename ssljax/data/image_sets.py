@@ -60,10 +60,8 @@ class Images:
     self.resolved = {'classes': self._classes, 'contents': contents}
     self.skipped = list(skipped)
     self._openers = openers
-    # The stages of a run share this cache, so a split is read only once. The
-    # result has no type here, because `sources.Source` also has what only
-    # images of text have.
-    self.open: Callable[..., Any] = functools.cache(self._open)
+    # The stages of a run share this cache, so a split is read only once.
+    self.open = functools.cache(self._open)
     self.masks = functools.cache(masks or (lambda split: no_masks()))
 
   def _open(self, split: str) -> ImageSource:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ssljax.data import workers
+from ssljax.data.sources import Description
 
 BLOCK = 64  # images that a thread reads at a time
 
@@ -23,7 +24,7 @@ class ImageSource:
     layouts: empty, because only images of text have layouts.
   """
 
-  layouts = ()
+  layouts: tuple[str, ...] = ()
   classes: tuple[str, ...] = ()
 
   def __init__(
@@ -38,7 +39,8 @@ class ImageSource:
       images: uint8 (count, size, size, 3), or a function that reads the image
         at a position.
       labels: the class of each image, -1 for none.
-      names: what `name_of` returns, if the images have names of their own.
+      names: what `describe` calls the images, if they have names of their
+        own.
     """
     self.labels = np.asarray(labels, np.int32)
     self._images, self._names = images, names
@@ -65,8 +67,10 @@ class ImageSource:
       'label': self.labels[positions],
     }
 
-  def name_of(self, position: int) -> str:
-    return self._names[position] if self._names else f'image {position}'
+  def describe(self, position: int) -> Description:
+    return Description(
+      self._names[position] if self._names else f'image {position}'
+    )
 
   def part(self, positions: np.ndarray) -> 'ImageSource':
     """A source of only the images at these positions."""

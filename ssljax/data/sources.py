@@ -10,7 +10,7 @@ its right.
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -26,12 +26,27 @@ BLOCK = 256
 Positions = Sequence[int] | np.ndarray
 
 
+class Description(NamedTuple):
+  """What checks and messages need of an example.
+
+  Attributes:
+    name: of the example, as an error message calls it.
+    text: its label; '' for an image without one.
+    width: pixels that are shown, before the padding on the right.
+    layout: its place in the source's `layouts`.
+  """
+
+  name: str
+  text: str = ''
+  width: int = 0
+  layout: int = 0
+
+
 class Source(Protocol):
   """A sequence of examples that are read by their position.
 
-  `gather` reads several examples at once and stacks them. `layout_of`,
-  `text_of` and `width_of` give one value of an example, mostly without
-  decoding its image. `name_of` is the name of an example in error messages.
+  `gather` reads several examples at once and stacks them. `describe` says what
+  an example is without its pixels.
   """
 
   @property
@@ -43,13 +58,7 @@ class Source(Protocol):
 
   def gather(self, positions: Positions) -> dict[str, np.ndarray]: ...
 
-  def layout_of(self, position: int) -> int: ...
-
-  def text_of(self, position: int) -> str: ...
-
-  def width_of(self, position: int) -> int: ...
-
-  def name_of(self, position: int) -> str: ...
+  def describe(self, position: int) -> Description: ...
 
 
 def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
@@ -73,7 +82,7 @@ class StoredSource:
     features = _features(builder)
     self.layouts: tuple[str, ...] = tuple(features['layout'].names)
     self._width = features['image'].shape[1]
-    # tfds leaves the image as PNG bytes, because `text_of` and `layout_of` do
+    # tfds leaves the image as PNG bytes, because `describe` does
     # not need it decoded, and because its decoder warns that OpenCV would be
     # faster.
     as_data_source: Any = builder.as_data_source  # its wrapper has no types
@@ -103,17 +112,10 @@ class StoredSource:
     records = self._records.__getitems__(positions)
     return stack([self._example(record) for record in records])
 
-  def layout_of(self, position: int) -> int:
-    return int(self._records[_inside(position, len(self))]['layout'])
-
-  def text_of(self, position: int) -> str:
-    return self._records[_inside(position, len(self))]['text'].decode()
-
-  def width_of(self, position: int) -> int:
-    return self._width
-
-  def name_of(self, position: int) -> str:
-    return f'example {position}'
+  def describe(self, position: int) -> Description:
+    record = self._records[_inside(position, len(self))]
+    name, text = f'example {position}', record['text'].decode()
+    return Description(name, text, self._width, int(record['layout']))
 
 
 class MemorySource:
@@ -130,7 +132,8 @@ class MemorySource:
     Args:
       columns: for each feature, its values for all examples.
       layouts: the names of the layouts.
-      names: what `name_of` returns, if the examples have names of their own.
+      names: what `describe` calls the examples, if they have names of their
+        own.
     """
     self.columns = columns
     self.layouts = tuple(layouts)
@@ -148,19 +151,14 @@ class MemorySource:
     positions = np.asarray(positions)
     return {name: column[positions] for name, column in self.columns.items()}
 
-  def layout_of(self, position: int) -> int:
-    return int(self.columns['layout'][position])
-
-  def text_of(self, position: int) -> str:
-    return str(self.columns['text'][position])
-
-  def width_of(self, position: int) -> int:
-    if 'width' in self.columns:
-      return int(self.columns['width'][position])
-    return self.columns['image'].shape[2]
-
-  def name_of(self, position: int) -> str:
-    return self._names[position] if self._names else f'example {position}'
+  def describe(self, position: int) -> Description:
+    columns, width = self.columns, self.columns['image'].shape[2]
+    return Description(
+      name=self._names[position] if self._names else f'example {position}',
+      text=str(columns['text'][position]),
+      width=int(columns['width'][position]) if 'width' in columns else width,
+      layout=int(columns['layout'][position]),
+    )
 
 
 class Subset:
@@ -181,17 +179,8 @@ class Subset:
   def gather(self, positions: Positions) -> dict[str, np.ndarray]:
     return self._source.gather(self._positions[np.asarray(positions)])
 
-  def layout_of(self, position: int) -> int:
-    return self._source.layout_of(int(self._positions[position]))
-
-  def text_of(self, position: int) -> str:
-    return self._source.text_of(int(self._positions[position]))
-
-  def width_of(self, position: int) -> int:
-    return self._source.width_of(int(self._positions[position]))
-
-  def name_of(self, position: int) -> str:
-    return self._source.name_of(int(self._positions[position]))
+  def describe(self, position: int) -> Description:
+    return self._source.describe(int(self._positions[position]))
 
 
 class Joined:
@@ -239,21 +228,9 @@ class Joined:
     }
     return columns | {'index': positions.astype(np.int32)}
 
-  def layout_of(self, position: int) -> int:
+  def describe(self, position: int) -> Description:
     part, inside = self._place(position)
-    return part.layout_of(inside)
-
-  def text_of(self, position: int) -> str:
-    part, inside = self._place(position)
-    return part.text_of(inside)
-
-  def width_of(self, position: int) -> int:
-    part, inside = self._place(position)
-    return part.width_of(inside)
-
-  def name_of(self, position: int) -> str:
-    part, inside = self._place(position)
-    return part.name_of(inside)
+    return part.describe(inside)
 
 
 def _inside(position: int, length: int) -> int:
@@ -292,7 +269,7 @@ def in_memory(
 
   Args:
     source: the examples.
-    names: what `name_of` returns, if the examples have names of their own.
+    names: what `describe` calls the examples, if they have names of their own.
   """
   blocks = [
     range(start, min(start + BLOCK, len(source)))
@@ -331,7 +308,7 @@ def subset(
     for position in range(len(source)):
       if len(positions) == count:
         break
-      if source.layout_of(position) in wanted:
+      if source.describe(position).layout in wanted:
         positions.append(position)
   if len(positions) < count or count < 1:
     kind = f' of the layouts {", ".join(layouts)}' if layouts else ''

@@ -49,6 +49,8 @@ def deepcluster(
   """
   head = Classifier(clusters)
 
+  encode = encoding(encoder)
+
   def init(key, batch):
     network_key, head_key, label_key = jax.random.split(key, 3)
     images = plain(batch['image'])
@@ -118,7 +120,7 @@ def deepcluster(
   return Method(
     init=init,
     loss=loss,
-    encode=encoding(encoder),
+    encode=encode,
     before_epoch=before_epoch,
     predict=predict,
   )

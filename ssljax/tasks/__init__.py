@@ -18,8 +18,9 @@ def make(config) -> Task:
     for key in ('rows', 'differences', 'labelled_layouts', 'published')
     if key in config
   }
-  if 'charset' in config.data:
-    return text(**config.data, head_width=config.head_width, tables=tables)
+  if 'charset' in config['data']:
+    head_width = config['head_width']
+    return text(**config['data'], head_width=head_width, tables=tables)
   tables = {key: config.get(key, ()) for key in ('rows', 'baselines')}
   evaluation = config.get('evaluation') or None
-  return images(**config.data, evaluation=evaluation, tables=tables)
+  return images(**config['data'], evaluation=evaluation, tables=tables)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from ssljax import evals
 from ssljax.augment.policies import policy_views
@@ -69,7 +68,7 @@ def images(
     check=check,
     evaluate=functools.partial(evaluate, classes=classes, options=evaluation),
     report=report,
-    fit=lambda picture: (middle_square(picture, size), np.int32(size)),
+    fit=lambda picture: (middle_square(picture, size), size),
     metadata={'preprocessing': preprocessing(size, size)},
     classes=classes,
   )

@@ -42,7 +42,7 @@ class Task(NamedTuple):
   check: Callable[[str, Any, nn.Module], None]
   evaluate: Callable[..., dict[str, Any]]
   report: Callable[[pathlib.Path], tuple[dict[str, Any], str]]
-  fit: Callable[[Image.Image], tuple[np.ndarray, np.ndarray]]
+  fit: Callable[[Image.Image], tuple[np.ndarray, int]]
   metadata: dict[str, Any]
   charset: Charset | None = None
   classes: tuple[str, ...] = ()

@@ -105,13 +105,13 @@ def check(
   """Refuses labels that the model could never read, before any training."""
   del name
   for position in range(len(source)):
-    label = source.text_of(position)
+    example = source.describe(position)
+    label, shown = example.text, example.width
     charset.encode(label, length)
-    shown = source.width_of(position)
     needed, available = text_lib.frames_needed(label), frames(encoder, shown)
     if needed > available:
       raise UserError(
-        f'Found label {label!r} of {source.name_of(position)}, which needs '
+        f'Found label {label!r} of {example.name}, which needs '
         f'{needed} frames, a blank between repeats included; an image shown '
         f'{shown} pixels wide gives {available}. Raise --config.data.height '
         'and --config.data.width, use a smaller stride, or leave the image out.'

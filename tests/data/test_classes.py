@@ -22,7 +22,7 @@ def opened(directory, **options):
 
 
 def names(source):
-  return {source.name_of(place) for place in range(len(source))}
+  return {source.describe(place).name for place in range(len(source))}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_folders_are_classes(own, memory):
   for source in splits.values():
     everything += names(source)
     for place, example in enumerate(source):
-      name = source.name_of(place)
+      name = source.describe(place).name
       assert classes[example['label']] == name.partition('/')[0]
       assert example['index'] == place
       value = 4 * int(name[-6:-4])
@@ -151,8 +151,10 @@ def test_a_few_bad_files_are_left_out_and_many_stop(tmp_path):
 def test_an_image_that_goes_away_is_named(own):
   splits, *_ = opened(own, memory=0)
   source = splits['train']
-  (own / source.name_of(2)).write_bytes(b'')
-  with pytest.raises(UserError, match=f'^{source.name_of(2)} was an image'):
+  (own / source.describe(2).name).write_bytes(b'')
+  with pytest.raises(
+    UserError, match=f'^{source.describe(2).name} was an image'
+  ):
     source.gather([1, 2])
 
 

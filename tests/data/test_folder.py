@@ -69,23 +69,23 @@ def test_an_example(own):
   source = _open(own, holdout=0.0).open('train')
   assert source.layouts == ('images',)
   example = source[3]
-  name = source.name_of(3)
+  name = source.describe(3).name
   assert name == 'a/06.png (labels.csv row 8)'
-  assert example['text'] == '067' == source.text_of(3)
+  assert example['text'] == '067' == source.describe(3).text
   assert example['image'].shape == (HEIGHT, WIDTH, 3)
   assert example['image'].dtype == np.uint8
   assert example['image'][0, 0].tolist() == [30, 100, 225]
   assert (example['layout'], example['width']) == (0, 32)
-  assert source.width_of(3) == 32
-  assert source.layout_of(3) == 0
+  assert source.describe(3).width == 32
+  assert source.describe(3).layout == 0
 
 
 def test_an_image_without_a_label_says_nothing(own):
   source = _open(own).open('unlabeled')
-  texts = [source.text_of(i) for i in range(len(source))]
+  texts = [source.describe(i).text for i in range(len(source))]
   assert texts.count('') == 20
   place = texts.index('')
-  assert source.name_of(place).endswith('.png')
+  assert source.describe(place).name.endswith('.png')
 
 
 def test_index_is_the_place_among_all_images(own):
@@ -107,9 +107,9 @@ def test_on_disk_as_in_memory(own):
       np.testing.assert_array_equal(a[name], b[name])
       assert a[name].dtype.kind == b[name].dtype.kind
     for i in order:
-      assert disk.name_of(i) == memory.name_of(i)
-      assert disk.text_of(i) == memory.text_of(i)
-      assert disk.width_of(i) == memory.width_of(i)
+      assert disk.describe(i).name == memory.describe(i).name
+      assert disk.describe(i).text == memory.describe(i).text
+      assert disk.describe(i).width == memory.describe(i).width
     for source in (disk, memory):
       for position in (-1, len(source)):
         with pytest.raises(IndexError):

@@ -50,8 +50,8 @@ def test_what_is_read_is_what_is_rendered(prepared, memory):
     assert len(source) == count
     for index, example in enumerate(source):
       assert_is_rendered(example, split, index)
-      assert source.text_of(index) == example['text']
-      assert source.layout_of(index) == example['layout']
+      assert source.describe(index).text == example['text']
+      assert source.describe(index).layout == example['layout']
 
 
 def test_shards_and_workers_keep_the_order(tmp_path, monkeypatch):
