@@ -1,44 +1,27 @@
-"""The layer picture of the design: who may import whom, read from the source.
+"""The layers of CONTRIBUTING.md: who may import whom, read from the source.
 
-  4  main   reader (`ssljax.load`)
-  3  build, plan, feed, train, evaluate, health, checkpoint, log, runs,
-     results, image_results
-  2  methods   evals   data
-  1  losses   models   augment   optim   clustering
-  0  core   parallel   text   errors
-
-Downwards only. Parts of level 3 may use each other; no other part knows a
-part of its own level, but core, which stands on parallel, and all may raise
-what is in errors.
+Downwards only. Parts of the level that runs a stage may use each other; no
+other part knows a part of its own level, but core, which stands on parallel,
+and all may raise what is in errors.
 """
 
 import ast
 import functools
 import pathlib
+import re
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LEVELS = (
-  ('core', 'parallel', 'text', 'errors'),
-  ('losses', 'models', 'augment', 'optim', 'clustering'),
-  ('methods', 'evals', 'data'),
-  (
-    'build',
-    'evaluate',
-    'health',
-    'image_results',
-    'plan',
-    'feed',
-    'train',
-    'checkpoint',
-    'log',
-    'runs',
-    'results',
-  ),
-  ('main', 'reader'),
-)
-LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+README = (ROOT / 'README.md').read_text()
+TEXT = (ROOT / 'CONTRIBUTING.md').read_text()
+# 'reports' of the line '3  reports': part -> level.
+LEVEL = {
+  part: int(level)
+  for level, parts in re.findall(r'^(\d)  (.+)$', TEXT, re.MULTILINE)
+  for part in parts.split()
+}
+RUNS_A_STAGE = LEVEL['stage']
 
 
 def _name(path):
@@ -87,7 +70,7 @@ def _allowed(importer, imported):
   above, below = LEVEL[importer], LEVEL[imported]
   return (
     below < above
-    or above == below == 3
+    or above == below == RUNS_A_STAGE
     or imported == 'errors'
     or (importer, imported) == ('core', 'parallel')
   )
@@ -116,6 +99,27 @@ def test_the_reading_sees_what_is_there():
     MODULES['ssljax.models.sequence']
   )
   assert _parts_used('ssljax.methods.simclr') >= {'losses', 'augment', 'core'}
+
+
+def test_the_tree_of_the_readme_is_the_tree():
+  """It names every part of the package, and nothing that is not there."""
+  (tree,) = re.findall(r'```\n(ssljax/\n.+?)```', README, re.DOTALL)
+  shown, folder = set(), ''
+  for line in tree.splitlines():
+    name = line.split()[0] if line.strip() else ''
+    if line[:1].strip():
+      folder = name
+      shown.add(name)
+    elif line.startswith('  ') and line[2:3].strip():
+      shown.add(folder + name)
+  for path in shown:
+    assert (ROOT / path).exists(), path
+  parts = {
+    f'ssljax/{path.name}' + ('/' if path.is_dir() else '')
+    for path in (ROOT / 'ssljax').iterdir()
+    if path.suffix in ('', '.py') and not path.name.startswith('__')
+  }
+  assert parts <= shown
 
 
 def test_configs_import_nothing_of_ssljax():
