@@ -57,7 +57,8 @@ class Reader:
       return functools.partial(jax.jit(function), *variables)
 
     self._encode = compiled(method.encode)
-    self._predict = compiled(method.predict) if reads(task, method) else None
+    can_read = task.charset is not None and method.labelled
+    self._predict = compiled(method.predict) if can_read else None
 
   def encode(self, images) -> np.ndarray:
     """Features, float32 `(n, d)`, or `(n, time, d)` of a text encoder.
@@ -184,28 +185,31 @@ def load(
   folder = pathlib.Path(workdir).absolute()
   if stage is None and not is_run(folder) and is_run(folder.parent):
     folder, stage = folder.parent, folder.name
-  run, methods = described(folder)
-  task, recipe = tasks.make(run), run['recipe']
+  run = described(folder)
+  recipe, best = run['recipe'], preferred(run, run['recipe'])
   finished = [each for each in recipe if is_finished(folder / each)]
   if stage is None:
     # A recipe may have been cut short, or be for no stage in particular.
-    fallback = preferred(run, task, methods, finished or recipe)
     product = run.get('product')
-    stage = str(product if product in recipe else fallback)
+    named = product in recipe
+    stage = str(product if named else preferred(run, finished or recipe))
   check_known('stage', stage, recipe)
   check_finished(folder / stage)
-  saved = read(folder / stage / 'checkpoints', 'params', 'method_state')
-  best = preferred(run, task, methods, recipe)
   remedy = f'Use ssljax.load(workdir, stage={best!r}).'
-  if not reads(task, methods[best]):
+  if not reads(run, best):
     remedy = 'This run has none; run a recipe that learns to read.'
+  saved = read(folder / stage / 'checkpoints', 'params', 'method_state')
+  # What it was trained by, whatever has become of `config.json` since.
+  trained = saved.metadata['config']
+  task = tasks.make(trained)
+  method = build.method(trained[stage], run=trained, task=task)
   return Reader(
-    stage, task=task, method=methods[stage], state=saved.state, remedy=remedy
+    stage, task=task, method=method, state=saved.state, remedy=remedy
   )
 
 
-def described(folder: pathlib.Path) -> tuple[dict, dict[str, Method]]:
-  """What `main` wrote of a run, and the method of each of its stages.
+def described(folder: pathlib.Path) -> dict[str, Any]:
+  """The config that `main` wrote into a run's folder.
 
   Raises:
     UserError: a folder of anything else.
@@ -215,35 +219,31 @@ def described(folder: pathlib.Path) -> tuple[dict, dict[str, Method]]:
       f'Found no config.json in {folder}; expected the folder of a run, which '
       'python -m ssljax.main prints as "Trained run".'
     )
-  path = folder / 'config.json'
+  path, run = folder / 'config.json', {}
   try:
     run = read_json(path)
     # Other programs have a config.json too; ours describes its stages.
-    named = {name: run[name]['method']['name'] for name in run['recipe']}
+    named = [run[stage]['method']['name'] for stage in run['recipe']]
   except (KeyError, TypeError, ValueError):
+    named = []
+  if not named:
     raise UserError(
       f'Found no recipe with its stages in {path}; expected the config of a '
       'run of ssljax. Name the folder of one.'
-    ) from None
+    )
+  return run
+
+
+def reads(run: Mapping[str, Any], stage: str) -> bool:
+  """Whether a stage of a run learns to read text."""
   task = tasks.make(run)
-  return run, {
-    name: build.method(run[name], run=run, task=task) for name in named
-  }
-
-
-def reads(task: Task, method: Method) -> bool:
-  """Whether a method learns to read text."""
+  method = build.method(run[stage], run=run, task=task)
   return task.charset is not None and method.labelled
 
 
-def preferred(
-  run: Mapping[str, Any],
-  task: Task,
-  methods: Mapping[str, Method],
-  stages: Sequence[str],
-) -> str:
+def preferred(run: Mapping[str, Any], stages: Sequence[str]) -> str:
   """Of some stages the last that reads, from parts that were trained before."""
   return max(
     reversed(stages),
-    key=lambda each: (reads(task, methods[each]), bool(run[each]['take'])),
+    key=lambda each: (reads(run, each), bool(run[each]['take'])),
   )

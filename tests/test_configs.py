@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-import described
+import making
 import ml_collections
 import pytest
 
@@ -116,7 +116,7 @@ def test_rows_name_stages_that_read(name, scale):
   readers = {
     stage
     for stage in config.recipe
-    if described.method(config, stage).predict is not None
+    if making.method(config, stage).predict is not None
   }
   seeds = set()
   for _, _, stages in config.rows:
@@ -153,7 +153,7 @@ def test_data_has_what_the_stages_ask_for(name, scale):
     assert asked <= (available if share == 1 else 0.9 * available), stage
     assert set(data.layouts) <= set(config.data.layouts)
   # CTC writes six equal characters in eleven frames.
-  assert build.frames(config) >= 2 * config.data.max_length - 1
+  assert making.frames(config) >= 2 * config.data.max_length - 1
 
 
 @pytest.mark.parametrize('name', SCALES)

@@ -4,9 +4,9 @@ import importlib
 import json
 import pathlib
 
-import described
 import jax
 import jax.numpy as jnp
+import making
 import pytest
 
 from configs import pretext_images
@@ -71,7 +71,7 @@ def test_every_stage_can_be_made(name, arg):
     options = config[stage]
     assert options.views.get('policy', 'cifar') in POLICIES
     assert set(options.take.values()) <= set(config.recipe[:place])
-    described.optimizer(config, options, steps=100)
+    making.optimizer(config, options, steps=100)
     small = options.views.get('small_size', 0)
     assert 0 <= small < config.data.size
 
@@ -93,7 +93,7 @@ def test_all_methods_are_compared_and_alike():
   trained = [
     config[stage]
     for stage in config.recipe
-    if not described.method(config, stage).labelled
+    if not making.method(config, stage).labelled
   ]
   assert {stage.data.split for stage in trained} == {'train'}
   # Pretext tasks look at an image several times, or have a critic to feed.
@@ -150,7 +150,7 @@ def test_a_task_has_its_players(task):
   config = _config('pretext_images', f'task={task}')
   stage = config.pretrain
   assert stage.method.name == task
-  method = described.method(config, stage, steps=1)
+  method = making.method(config, stage, steps=1)
   size = config.data.size
   batch = {
     'image': jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8),

@@ -5,9 +5,9 @@ import json
 import pathlib
 import sys
 
-import described
 import jax
 import jax.numpy as jnp
+import making
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -272,7 +272,7 @@ def test_cifar_is_trained_as_lightly_does(name, rate):
   assert (options.name, options.momentum) == ('sgd', 0.9)
   assert (options.decay, options.warmup_share) == ('cosine', 0.0)
   assert options.get('clip') is None
-  optimizer = described.optimizer(config, stage, steps=100)
+  optimizer = making.optimizer(config, stage, steps=100)
   parts = ('encoder', 'projector', 'predictor')
   params = {
     part: {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)} for part in parts

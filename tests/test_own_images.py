@@ -6,8 +6,8 @@ import itertools
 import json
 import types
 
-import described
 import jax
+import making
 import numpy as np
 import pytest
 import tiny_ocr
@@ -212,7 +212,7 @@ def test_padding_is_no_frame_of_ctc_and_no_row_of_a_method():
     'index': np.arange(4, dtype=np.int32),
     'label': np.tile(np.int32([1, 1, 2, 0, 0, 0]), (4, 1)),
   }
-  method = described.method(config, 'supervised')
+  method = making.method(config, 'supervised')
   params, state = jax.jit(method.init)(jax.random.key(0), batch)
   loss = jax.jit(method.loss)
 

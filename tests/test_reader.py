@@ -5,9 +5,9 @@ import shutil
 import subprocess
 import sys
 
-import described
 import jax
 import jax.numpy as jnp
+import making
 import numpy as np
 import pytest
 import tiny_ocr
@@ -31,7 +31,7 @@ ORIENTATION = ExifTags.Base.Orientation
 @functools.cache
 def _trained(stage):
   """(method, state): random arrays, as initializing would compile."""
-  method = described.method(CONFIG, stage)
+  method = making.method(CONFIG, stage)
   batch = {
     'image': np.zeros((8, HEIGHT, WIDTH, 3), np.uint8),
     'index': np.arange(8, dtype=np.int32),
@@ -254,13 +254,17 @@ def test_a_file_that_cannot_be_read_is_named(loaded, tmp_path):
     loaded.recognize(tmp_path / 'gone.png')
 
 
-def test_a_stage_without_a_head_encodes_and_does_not_read(workdir):
+def test_a_stage_without_a_head_encodes_and_does_not_read(workdir, tmp_path):
   pretrained = ssljax.load(workdir, stage='pretrain')
   assert pretrained.encode(_images(2)).shape[0] == 2
   with pytest.raises(UserError, match=r"'pretrain'.*no head.*'finetune'\)"):
     pretrained.recognize(_images(1))
   # What cannot read either is no remedy.
-  pretrained.config.recipe = ('pretrain',)
+  write_json(
+    tmp_path / 'config.json', CONFIG.to_dict() | {'recipe': ['pretrain']}
+  )
+  shutil.copytree(workdir / 'pretrain', tmp_path / 'pretrain')
+  pretrained = ssljax.load(tmp_path)
   with pytest.raises(UserError, match=r'no head.*has none; run a recipe'):
     pretrained.recognize(_images(1))
 

@@ -3,8 +3,8 @@
 import functools
 import types
 
-import described
 import jax
+import making
 import numpy as np
 import pytest
 import tiny_ocr
@@ -40,7 +40,7 @@ def _batch(size):
 
 @functools.cache
 def _cost(name, size=8):
-  return stage.loss_flops(described.method(CONFIG, name), _batch(size))
+  return stage.loss_flops(making.method(CONFIG, name), _batch(size))
 
 
 def test_the_cost_of_a_step_grows_with_the_batch():
@@ -53,7 +53,7 @@ def test_a_frozen_encoder_has_no_backward_pass():
   """Or equal compute would be compared with FLOPs that nobody spends."""
   config = simclr_ocr.get_config('laptop')
   head, finetune = (
-    stage.loss_flops(described.method(config, name), _batch(8))
+    stage.loss_flops(making.method(config, name), _batch(8))
     for name in ('head', 'finetune')
   )
   # A third, and the views.
@@ -63,13 +63,13 @@ def test_a_frozen_encoder_has_no_backward_pass():
 def test_the_cost_is_that_of_the_matrices():
   """Within a factor: 2 FLOPs a multiplication, forwards and twice back."""
   params, _ = jax.eval_shape(
-    described.method(CONFIG, 'supervised').init, jax.random.key(0), _batch(8)
+    making.method(CONFIG, 'supervised').init, jax.random.key(0), _batch(8)
   )
   # Dense layers of the head, of which each works once a frame.
   weights = sum(
     leaf.size for leaf in jax.tree.leaves(params['head']) if leaf.ndim == 2
   )
-  head = 3 * 2 * 8 * described.frames(CONFIG) * weights
+  head = 3 * 2 * 8 * making.frames(CONFIG) * weights
   assert _cost('supervised') > head
 
 
@@ -113,7 +113,7 @@ def test_an_unknown_method_is_refused_with_a_suggestion():
   config = tiny_ocr.get_config()
   config.pretrain.method.name = 'simclear'
   with pytest.raises(UserError, match=r"'simclear'.*mean 'simclr'\?"):
-    described.method(config, 'pretrain')
+    making.method(config, 'pretrain')
 
 
 def test_a_method_gets_its_options():
@@ -122,7 +122,7 @@ def test_a_method_gets_its_options():
   with config.unlocked():
     config.pretrain.method.temprature = 0.2
   with pytest.raises(UserError, match="Did you mean 'temperature'"):
-    described.method(config, 'pretrain')
+    making.method(config, 'pretrain')
 
 
 class _Opened:

@@ -80,7 +80,8 @@ def test_an_example_has_its_own_print_or_that_of_another():
   batch = own.gather([5, 0])
   assert (batch['clean'][:, 0, 0, 0] == (250, 255)).all()
   assert len(own) == 6
-  assert own.labels is source.labels
+  assert own.layouts == source.layouts
+  assert own.describe(3) == source.describe(3)
 
 
 def test_rendered_data_knows_its_print(tmp_path):

@@ -1,8 +1,8 @@
 """The encoder: its convolution, its frames, and what it must not hold."""
 
-import described
 import jax
 import jax.numpy as jnp
+import making
 import numpy as np
 import pytest
 from jax import lax
@@ -105,7 +105,7 @@ def test_frames_are_enough_for_six_characters_with_repeats(scale):
   encoder = build.encoder(config)
   _, features = _shapes(encoder, config.data.height, config.data.width)
   assert features.shape[1] == config.data.width // encoder.stride
-  assert features.shape[1] == described.frames(config)
+  assert features.shape[1] == making.frames(config)
   length = config.data.max_length
   assert length == 6
   assert features.shape[1] >= length + (length - 1)
@@ -115,7 +115,7 @@ def test_a_width_that_the_stride_does_not_divide():
   config = simclr_ocr.get_config('laptop')
   config.data.width = 98
   _, features = _shapes(build.encoder(config), 32, 98)
-  assert features.shape[1] == described.frames(config) == 25
+  assert features.shape[1] == making.frames(config) == 25
 
 
 def test_bfloat16_computes_and_float32_stays():

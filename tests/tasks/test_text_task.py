@@ -2,7 +2,7 @@
 
 import functools
 
-import described
+import making
 import numpy as np
 import pytest
 import tiny_ocr
@@ -40,7 +40,7 @@ def test_labels_that_cannot_be_read_are_refused():
   narrow = tiny_ocr.get_config()
   narrow.data.width = 28
   check = functools.partial(_check, narrow)
-  assert described.frames(narrow) == 7
+  assert making.frames(narrow) == 7
   check(_source(['123456', '112345', '1234'], width=28))
   # Six characters fit in seven frames, but not with two blanks between.
   with pytest.raises(UserError, match=r"'112245' of example 1.* 8 frames"):
