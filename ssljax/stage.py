@@ -160,19 +160,18 @@ def _resolved(config, name, folder, task, dataset, earlier) -> Stage:
   splits = tuple(options['split'].split('+'))
   source = examples_of(described, dataset, splits)
   source = with_clean(source, dataset, splits, kind=options['clean'])
-  batch_size = described['batch_size']
-  pipeline.check_batch_size(batch_size, source)
-  example = task.arrays(source.gather(range(batch_size)))
-  build.check_examples(method_name, example)
   count = len(source) if build.remembers(method_name) else None
-  if count:
-    check_positions(name, source)
   make = functools.partial(
     build.method, described, run=config, task=task, examples=count
   )
-  plain = make()
+  plain, batch_size = make(), described['batch_size']
   if plain.labelled and described['steps'] != 0:
     task.check(name, source, build.encoder(config))
+  pipeline.check_batch_size(batch_size, source)
+  example = task.arrays(source.gather(range(batch_size)))
+  build.check_examples(method_name, example)
+  if count:
+    check_positions(name, source)
   cost = functools.cache(functools.partial(loss_flops, plain, example))
   steps = steps_of(described, source, cost, earlier)
   optimizer = functools.partial(_optimizer, described, task=task, steps=steps)

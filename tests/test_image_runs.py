@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import shutil
 import sys
 
 import jax
@@ -181,6 +182,7 @@ def test_other_protocols_are_no_part_of_a_table(
       done['evaluation'][figure]['protocol'][key] = other
     (tmp_path / stage).mkdir()
     (tmp_path / stage / 'stage.json').write_text(json.dumps(done))
+  shutil.copy(workdir / 'config.json', tmp_path)
   words = f"{key} {other} of 'random encoder' and .* of 'SimCLR'"
   with pytest.raises(UserError, match=words):
     features_report.results(tmp_path, rows=config.rows)
@@ -338,11 +340,11 @@ def test_a_folder_without_classes_is_pretrained_on(tmp_path):
     pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
     Image.fromarray(pixels).save(folder / f'{number}.png')
   config = _config(f'data={folder},size=16')
+  config.pretrain.update(batch_size=8, steps=2)
   with pytest.raises(UserError, match=r"no classes .*stage 'finetune'.*\('p"):
     _run(config, tmp_path / 'all')
   assert not (tmp_path / 'all').exists()  # told before anything was trained
   config.recipe = ('pretrain',)
-  config.pretrain.update(batch_size=8, steps=2)
   page = _run(config, tmp_path / 'run')
   assert page.startswith('No classes, and so nothing to test the features by')
   assert '| pretrain ' in page  # how pretraining ended
