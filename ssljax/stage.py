@@ -165,7 +165,9 @@ def _resolved(config, name, folder, task, dataset, earlier) -> Stage:
     build.method, described, run=config, task=task, examples=count
   )
   plain, batch_size = make(), described['batch_size']
-  if plain.labelled and described['steps'] != 0:
+  if described['steps'] == 0:  # an evaluation, which fills no batch
+    batch_size = min(batch_size, len(source))
+  elif plain.labelled:
     task.check(name, source, build.encoder(config))
   pipeline.check_batch_size(batch_size, source)
   example = task.arrays(source.gather(range(batch_size)))
