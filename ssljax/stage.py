@@ -149,7 +149,10 @@ def check_recipe(config, folder: pathlib.Path, task: Task) -> None:
   known = [key for key in config if hasattr(config[key], 'method')]
   for name in config.recipe:
     check_known('stage', name, known)
-    build.method(config[name].to_dict(), run=config, task=task)
+    described = config[name].to_dict()
+    method = build.method(described, run=config, task=task)
+    if method.labelled and described['steps'] != 0:
+      task.require(name)
     for origin in config[name].take.values():
       workdir.locate(folder, config.recipe, origin)
 
@@ -168,7 +171,7 @@ def _resolved(config, name, folder, task, dataset, earlier) -> Stage:
   if described['steps'] == 0:  # an evaluation, which fills no batch
     batch_size = min(batch_size, len(source))
   elif plain.labelled:
-    task.check(name, source, build.encoder(config))
+    task.check(source, build.encoder(config))
   pipeline.check_batch_size(batch_size, source)
   example = task.arrays(source.gather(range(batch_size)))
   build.check_examples(method_name, example)

@@ -42,8 +42,7 @@ def images(
   del others
   classes = tuple(classes)
 
-  def check(name, source, encoder):
-    del source, encoder
+  def require(name):
     if not classes:
       raise UserError(
         f'Found no classes in {directory}; expected some, as stage {name!r} '
@@ -65,7 +64,8 @@ def images(
     views=views,
     frames=lambda encoder, width=None: None,
     arrays=lambda batch: {key: batch[key] for key in ARRAYS if key in batch},
-    check=check,
+    require=require,
+    check=lambda source, encoder: None,
     evaluate=functools.partial(evaluate, classes=classes, options=evaluation),
     report=report,
     fit=lambda picture: (middle_square(picture, size), size),

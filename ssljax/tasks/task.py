@@ -24,8 +24,10 @@ class Task(NamedTuple):
     arrays: `batch -> arrays`, from what a source gathers to what a step reads:
       'image', 'index', 'label' and, where an example has them, 'width' and
       'clean'.
-    check: `(stage's name, source, encoder)`: raises UserError for labels that a
-      stage cannot learn from.
+    require: `(stage's name)`: raises UserError where a stage that learns from
+      labels would find none at all; asked before any data is opened.
+    check: `(source, encoder)`: raises UserError for labels that a stage cannot
+      learn from.
     evaluate: `(stage, state, dataset) -> figures` of a stage that has run to
       its end, for its `stage.json`.
     report: `run's folder -> (results, markdown)`.
@@ -39,7 +41,8 @@ class Task(NamedTuple):
   views: Callable[[Mapping[str, Any], nn.Module], Callable]
   frames: Callable[..., int | None]
   arrays: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
-  check: Callable[[str, Any, nn.Module], None]
+  require: Callable[[str], None]
+  check: Callable[[Any, nn.Module], None]
   evaluate: Callable[..., dict[str, Any]]
   report: Callable[[pathlib.Path], tuple[dict[str, Any], str]]
   fit: Callable[[Image.Image], tuple[np.ndarray, int]]

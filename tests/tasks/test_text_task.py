@@ -27,7 +27,7 @@ def _source(texts, width=96):
 
 
 def _check(config, source):
-  tasks.make(config).check('head', source, build.encoder(config))
+  tasks.make(config).check(source, build.encoder(config))
 
 
 def test_labels_that_cannot_be_read_are_refused():
