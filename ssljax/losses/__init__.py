@@ -12,8 +12,7 @@ from ssljax.losses.pictures import (
   two_players,
 )
 from ssljax.losses.queue import info_nce_queue, queue_accuracy
-from ssljax.losses.rows import normalize, weighted_mean
-from ssljax.losses.spread import feature_spread
+from ssljax.losses.rows import feature_spread, normalize, weighted_mean
 
 __all__ = [
   'adversarial',

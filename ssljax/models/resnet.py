@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from ssljax.errors import check_known
 from ssljax.models.convolution import conv_general_dilated
-from ssljax.models.maps import sow
+from ssljax.models.networks import sow
 from ssljax.models.norm import BatchNorm
 
 # The options of each ResNet, by its depth.

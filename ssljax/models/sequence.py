@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ssljax.models.convolution import conv_general_dilated
-from ssljax.models.maps import sow
+from ssljax.models.networks import sow
 
 
 class TransformerBlock(nn.Module):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ssljax.errors import UserError
-from ssljax.models.maps import sow
+from ssljax.models.networks import sow
 from ssljax.models.sequence import TransformerBlock
 
 # The options of each ViT, by its size.
