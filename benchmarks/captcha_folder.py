@@ -2,6 +2,7 @@
 
   python benchmarks/captcha_folder.py make DIR     the package `captcha` draws
   python benchmarks/captcha_folder.py score RUN DIR/new
+  python benchmarks/captcha_folder.py --smoke      both, small, in seconds
 
 `make` writes 2,000 images of 4 to 6 digits into DIR/mine, labels for 300 of
 them beside them, and 1,000 others with labels into DIR/new. The package draws
@@ -14,7 +15,9 @@ import csv
 import pathlib
 import secrets
 import sys
+import tempfile
 
+import _smoke
 from captcha.image import ImageCaptcha
 
 import ssljax
@@ -62,8 +65,26 @@ def score(run: str, folder: pathlib.Path) -> str:
   )
 
 
+def smoke() -> None:
+  """Trains on a few images of one folder for two steps, and reads another."""
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    make(folder / 'mine', 24, 16)
+    make(folder / 'new', 8, 8)
+    _smoke.run(
+      f'supervised_ocr.py:smoke,data={folder / "mine"}',
+      folder / 'run',
+      folder / 'data',
+      '--config.supervised.steps=2',
+      '--config.supervised.batch_size=8',
+    )
+    print(score(str(folder / 'run'), folder / 'new'))
+
+
 if __name__ == '__main__':
   match sys.argv[1:]:
+    case ['--smoke']:
+      smoke()
     case ['make', directory]:
       make(pathlib.Path(directory) / 'mine', 2000, 300)
       make(pathlib.Path(directory) / 'new', 1000, 1000)

@@ -1,6 +1,7 @@
 """Is text read better after it has been cleaned?
 
   python benchmarks/clean_then_read.py RUN STAGE WORKDIR [DATA_DIR]
+  python benchmarks/clean_then_read.py --smoke    on a tiny run, in seconds
 
 STAGE is a stage of the run folder RUN that makes pictures of images: pix2pix,
 CycleGAN or a denoising autoencoder. Its network cleans all images of RUN's data
@@ -13,7 +14,9 @@ of both on the test images, by layout. Three minutes on 2 CPU cores.
 import csv
 import pathlib
 import sys
+import tempfile
 
+import _smoke
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -81,11 +84,16 @@ def accuracies(folder: pathlib.Path) -> dict[str, float]:
 
 
 def main(
-  run: str, stage: str, workdir: str, data_dir: str = '~/.cache/ssljax'
+  run: str,
+  stage: str,
+  workdir: str,
+  data_dir: str = '~/.cache/ssljax',
+  config=None,
 ) -> None:
+  """Prints the table; `config` has the readers' stage, laptop's by default."""
   keep_heap()
   run, workdir = pathlib.Path(run), pathlib.Path(workdir)
-  config = simclr_ocr.get_config('laptop')
+  config = config or simclr_ocr.get_config('laptop')
   config.data = ConfigDict(read_json(run / 'config.json')).data
   data_dir = str(pathlib.Path(data_dir).expanduser())
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
@@ -104,5 +112,16 @@ def main(
   print(table(rows, ('images', *names)))
 
 
+def smoke() -> None:
+  config = simclr_ocr.get_config('smoke')
+  config.supervised.update(batch_size=8, steps=2)
+  config.supervised.data.count = _smoke.COUNT
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    run, data = folder / 'run', folder / 'data'
+    _smoke.run_that_draws(run, data)
+    main(run, _smoke.DRAWING, folder / 'readers', str(data), config)
+
+
 if __name__ == '__main__':
-  main(*sys.argv[1:])
+  smoke() if sys.argv[1:] == ['--smoke'] else main(*sys.argv[1:])

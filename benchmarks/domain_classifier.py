@@ -1,6 +1,7 @@
 """Does a classifier of domains take the outputs of a cleaner for print?
 
   python benchmarks/domain_classifier.py RUN STAGE [DATA_DIR]
+  python benchmarks/domain_classifier.py --smoke    on a tiny run, in seconds
 
 STAGE is a stage of the run folder RUN that makes print of noisy images, as
 CycleGAN's. A small network learns to tell images of RUN's training split from
@@ -11,7 +12,9 @@ takes for print, with its 95 % interval. Two minutes on 2 CPU cores.
 
 import pathlib
 import sys
+import tempfile
 
+import _smoke
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -46,7 +49,7 @@ def sides(dataset, split: str):
   return examples['image'], examples['clean']
 
 
-def train(images, prints):
+def train(images, prints, steps: int):
   """Logits by uint8 images, of a network that is not trained any further."""
   network, rng = Classifier(), np.random.default_rng(0)
   params = network.init(jax.random.key(0), plain(images[:2]))
@@ -64,22 +67,24 @@ def train(images, prints):
     return optax.apply_updates(params, updates), state, value
 
   state = optimizer.init(params)
-  for number in range(STEPS):
+  for number in range(steps):
     rows = rng.integers(len(images), size=(2, PAIRS))
     shown = np.concatenate([images[rows[0]], prints[rows[1]]])
     params, state, value = step(params, state, shown)
     if number % 50 == 49:
-      print(f'step {number + 1} of {STEPS}: loss {value:.4f}', file=sys.stderr)
+      print(f'step {number + 1} of {steps}: loss {value:.4f}', file=sys.stderr)
   return jax.jit(lambda images: network.apply(params, plain(images)))
 
 
-def main(run: str, stage: str, data_dir: str = '~/.cache/ssljax') -> None:
+def main(
+  run: str, stage: str, data_dir: str = '~/.cache/ssljax', steps: int = STEPS
+) -> None:
   keep_heap()
   run = pathlib.Path(run)
   config = ConfigDict(read_json(run / 'config.json'))
   data_dir = str(pathlib.Path(data_dir).expanduser())
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
-  judge = train(*sides(dataset, 'train'))
+  judge = train(*sides(dataset, 'train'), steps)
   images, prints = sides(dataset, 'test')
 
   def taken(pictures) -> str:
@@ -95,5 +100,12 @@ def main(run: str, stage: str, data_dir: str = '~/.cache/ssljax') -> None:
   print(table(rows, ('given', 'taken for print', 'count')))
 
 
+def smoke() -> None:
+  with tempfile.TemporaryDirectory() as folder:
+    run, data = (pathlib.Path(folder) / name for name in ('run', 'data'))
+    _smoke.run_that_draws(run, data)
+    main(str(run), _smoke.DRAWING, str(data), steps=2)
+
+
 if __name__ == '__main__':
-  main(*sys.argv[1:])
+  smoke() if sys.argv[1:] == ['--smoke'] else main(*sys.argv[1:])

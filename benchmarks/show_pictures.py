@@ -1,6 +1,7 @@
 """What the tasks of a run made, beside one another.
 
   python benchmarks/show_pictures.py RUN OUT.png STAGE...
+  python benchmarks/show_pictures.py --smoke    on a tiny run, in seconds
 
 Of each STAGE of the run folder RUN that wrote pictures, the first rows of the
 last ones: what it was given, made of it, and should have made.
@@ -8,7 +9,9 @@ last ones: what it was given, made of it, and should have made.
 
 import pathlib
 import sys
+import tempfile
 
+import _smoke
 from PIL import Image, ImageDraw, ImageFont
 
 ROWS, GRID_ROWS = 5, 8  # shown, and of `ssljax.evaluate.grid`
@@ -43,7 +46,15 @@ def main(run: str, out: str, *stages: str) -> None:
     row, column = divmod(number, across)
     sheet.paste(each, (column * (width + GAP), row * (height + GAP)))
   sheet.save(out)
+  print(f'{out}: {len(panels)} stages, {sheet.width}x{sheet.height} pixels')
+
+
+def smoke() -> None:
+  with tempfile.TemporaryDirectory() as folder:
+    run = pathlib.Path(folder) / 'run'
+    _smoke.run_that_draws(run, pathlib.Path(folder) / 'data')
+    main(str(run), f'{folder}/out.png', _smoke.DRAWING)
 
 
 if __name__ == '__main__':
-  main(*sys.argv[1:])
+  smoke() if sys.argv[1:] == ['--smoke'] else main(*sys.argv[1:])
