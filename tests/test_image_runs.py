@@ -210,6 +210,33 @@ def test_an_encoder_of_another_run_is_worth_the_same(workdir, rows, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_frozen_encoder_stays_with_its_statistics(workdir, tmp_path):
+  config = _config(f'dataset=digits,size=8,take={workdir}')
+  config.recipe = ('finetune',)
+  config.finetune.freeze = ('encoder',)
+  config.evaluation.update(pictures=(), draws=1)
+  _run(config, tmp_path / 'run')
+  before, after, trained = (
+    read(folder / 'checkpoints', 'params', 'method_state').state
+    for folder in (
+      workdir / 'pretrain',
+      tmp_path / 'run' / 'finetune',
+      workdir / 'finetune',
+    )
+  )
+
+  def encoder(saved):
+    statistics = saved['method_state']['batch_stats']['encoder']
+    return jax.tree.leaves((saved['params']['encoder'], statistics))
+
+  assert len(encoder(before)) > 4
+  jax.tree.map(np.testing.assert_array_equal, encoder(after), encoder(before))
+  # And one that is not frozen moves.
+  pairs = zip(encoder(trained), encoder(before), strict=True)
+  assert all((a != b).any() for a, b in pairs)
+
+
+@pytest.mark.slow
 def test_an_encoder_goes_over_to_other_data(workdir, tmp_path, monkeypatch):
   config = _config(f'dataset=glyphs,take={workdir}')
   config.recipe = ('pretrain',)
