@@ -24,11 +24,12 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from configs import simclr_ocr
-from ssljax import build, evals, train
+from ssljax import build, evals, stage, tasks, train
 from ssljax.checkpoint import read
 from ssljax.data import datasets, sources
-from ssljax.log import read_json, table
-from ssljax.main import keep_heap
+from ssljax.process import keep_heap
+from ssljax.records import read_json
+from ssljax.reports.tables import table
 
 BATCH = 500
 
@@ -54,11 +55,14 @@ class Cleaned:
     return sources.MemorySource(columns, source.layouts)
 
 
-def cleaner(run: pathlib.Path, stage: str):
+def cleaner(run: pathlib.Path, name: str):
   """uint8 images to uint8 images, by the trained stage."""
-  config = ConfigDict(read_json(run / 'config.json'))
-  method = build.method(config, config[stage], steps=1, examples=1)
-  state = read(run / stage / 'checkpoints', 'params', 'method_state').state
+  config = read_json(run / 'config.json')
+  task = tasks.make(config)
+  method = build.method(
+    config[name], run=config, task=task, steps=1, examples=1
+  )
+  state = read(run / name / 'checkpoints', 'params', 'method_state').state
   predict = jax.jit(method.predict)
 
   def clean(images):
@@ -85,7 +89,7 @@ def accuracies(folder: pathlib.Path) -> dict[str, float]:
 
 def main(
   run: str,
-  stage: str,
+  drawing: str,
   workdir: str,
   data_dir: str = '~/.cache/ssljax',
   config=None,
@@ -95,17 +99,18 @@ def main(
   run, workdir = pathlib.Path(run), pathlib.Path(workdir)
   config = config or simclr_ocr.get_config('laptop')
   config.data = ConfigDict(read_json(run / 'config.json')).data
+  config.recipe = ('supervised',)
   data_dir = str(pathlib.Path(data_dir).expanduser())
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
   found = {}
   for name, data in (
     ('as they are', dataset),
-    (f'cleaned by {stage}', Cleaned(dataset, cleaner(run, stage))),
+    (f'cleaned by {drawing}', Cleaned(dataset, cleaner(run, drawing))),
   ):
     folder = workdir / name.replace(' ', '_')
-    train.run_stage(
-      config, 'supervised', workdir=folder, dataset=data, stop=lambda: False
-    )
+    task = tasks.make(config)
+    (reader,) = stage.resolve(config, folder=folder, task=task, dataset=data)
+    train.run_stage(reader, task=task, dataset=data, stop=lambda: False)
     found[name] = accuracies(folder / 'supervised')
   names = list(found['as they are'])
   rows = [(name, *(each[x] for x in names)) for name, each in found.items()]

@@ -27,9 +27,10 @@ from ssljax import evals
 from ssljax.augment.pixels import plain
 from ssljax.data import datasets
 from ssljax.data.clean import Cleaned
-from ssljax.log import read_json, table
-from ssljax.main import keep_heap
 from ssljax.models.convnet import ConvNet
+from ssljax.process import keep_heap
+from ssljax.records import read_json
+from ssljax.reports.tables import table
 
 STEPS, PAIRS, RATE = 300, 32, 1e-3
 

@@ -23,10 +23,10 @@ from configs import simclr_ocr
 from ssljax import core, optim, parallel
 from ssljax.augment.text import text_views
 from ssljax.data.render import render
-from ssljax.main import keep_heap
 from ssljax.methods import recognize, simclr
 from ssljax.models import heads, instances
 from ssljax.models.sequence import CtcHead, SequenceEncoder
+from ssljax.process import keep_heap
 from ssljax.text import CHARSETS
 
 STEPS = 100  # of the schedule

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import tiny_ocr
 
-from ssljax import flags, main, train
+import ssljax
+from ssljax import evals, flags, main, train
 from ssljax.checkpoint import read
+from ssljax.data import datasets
 from ssljax.workdir import claim
 
 pytestmark = pytest.mark.slow  # starts processes
@@ -183,6 +185,32 @@ def test_parts_are_taken_and_frozen_ones_stay(undisturbed):
 
   assert equal(encoders['pretrain'], encoders['head'])
   assert not equal(encoders['head'], encoders['finetune'])
+
+
+def test_figures_are_those_of_the_images_of_their_split(undisturbed, data_dir):
+  """What chooses is not read off the test images."""
+  workdir, _, _ = undisturbed
+  # After two steps every image is read, wrongly, in a way of its own.
+  reader = ssljax.load(workdir, stage='head')
+  found = json.loads((workdir / 'head' / 'stage.json').read_text())
+  data = tiny_ocr.get_config().data.to_dict()
+  dataset = datasets.open_dataset(data, data_dir=str(data_dir))
+  values = set()
+  for name, split in (
+    ('fit', 'train'), ('validation', 'validation'), ('test', 'test')
+  ):  # fmt: skip
+    source = dataset.open(split)
+    examples = source.gather(range(len(source)))
+    texts = [text for text, _ in reader.recognize(examples['image'])]
+    labels = [str(text) for text in examples['text']]
+    expected = {
+      'edit_distance_accuracy': evals.edit_distance_accuracy(texts, labels),
+      'exact_match': evals.exact_match(texts, labels),
+      'character_error_rate': evals.character_error_rate(texts, labels),
+    }
+    assert found[name] == pytest.approx(expected), name
+    values.add(round(found[name]['edit_distance_accuracy'], 3))
+  assert len(values) == 3
 
 
 def test_one_compilation_a_stage_and_a_donated_state(undisturbed):

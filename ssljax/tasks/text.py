@@ -3,7 +3,7 @@
 import csv
 import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -132,7 +132,24 @@ def evaluate(stage, state, dataset, *, charset: text_lib.Charset) -> dict:
     batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
     return evals.read(predict, batches, charset)
 
-  found = {'fit': evals.figures(*read(stage.source)[:2])}
+  return read_splits(read, stage.source, dataset, stage.folder)
+
+
+def read_splits(
+  read: Callable[..., tuple[list[str], list[str], list[int]]],
+  source,
+  dataset,
+  folder: pathlib.Path,
+) -> dict[str, dict[str, float]]:
+  """Figures of each split; the readings of the test splits go to the folder.
+
+  Args:
+    read: `source -> predictions, labels, layouts`.
+    source: the examples that were trained on, whose figures are 'fit'.
+    dataset: the run's data.
+    folder: of the stage.
+  """
+  found = {'fit': evals.figures(*read(source)[:2])}
   if 'validation' in dataset.splits:
     validation = dataset.open('validation')
     found['validation'] = evals.figures(*read(validation)[:2])
@@ -146,11 +163,14 @@ def evaluate(stage, state, dataset, *, charset: text_lib.Charset) -> dict:
     names = [test.layouts[layout] for layout in layouts]
     rows += zip([split] * len(labels), names, labels, predictions, strict=True)
   if rows:
-    write_readings(stage.folder / 'predictions.csv', rows)
+    write_readings(folder / 'predictions.csv', rows)
   return found
 
 
-def write_readings(path: pathlib.Path, rows) -> None:
+def write_readings(
+  path: pathlib.Path, rows: Iterable[tuple[str, str, str, str]]
+) -> None:
+  """Writes (split, layout, label, prediction) of each image."""
   with path.open('w', newline='') as file:
     header = ('split', 'layout', 'label', 'prediction')
     csv.writer(file).writerows([header, *rows])

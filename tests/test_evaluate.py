@@ -1,0 +1,100 @@
+"""Figures of a stage: of which examples they are."""
+
+import csv
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssljax import core, train
+from ssljax.data import sources
+from ssljax.evals import text_metrics
+from ssljax.tasks.text import read_splits
+
+
+def _source(count, start=0):
+  """Images whose pixels are their numbers."""
+  numbers = np.arange(start, start + count)
+  images = np.broadcast_to(numbers[:, None, None, None], (count, 4, 4, 3))
+  columns = {
+    'image': images.astype(np.uint8),
+    'index': numbers.astype(np.int32),
+    'text': np.array([str(number) for number in numbers]),
+    'layout': np.zeros(count, np.int32),
+  }
+  return sources.MemorySource(columns, ('arcs',))
+
+
+@pytest.mark.parametrize('count', [1, 7, 8, 9, 16])
+def test_features_are_those_of_each_example_once(count, monkeypatch):
+  """The last batch is filled up with copies, which are no examples."""
+  monkeypatch.setattr(train, 'EVALUATION_BATCH', 8)
+
+  def encode(params, method_state, images):
+    rows = images.astype(jnp.float32).mean(axis=(1, 2))
+    return params['scale'] * rows + method_state['shift']
+
+  method = core.Method(init=None, loss=None, encode=encode)
+  stage = types.SimpleNamespace(method=method, source=_source(count))
+  found = train.encode_all(stage, {'scale': 3.0}, {'shift': 0.5})
+  expected = 3.0 * np.arange(count, dtype=np.float64) + 0.5
+  np.testing.assert_allclose(found, expected[:, None].repeat(3, axis=1))
+
+
+class _Dataset:
+  """Splits of different sizes."""
+
+  def __init__(self, **sizes):
+    self.splits, self.sizes, self.opened = tuple(sizes), sizes, []
+
+  def open(self, split):
+    self.opened.append(split)
+    start = 10 * (1 + self.splits.index(split))
+    return _source(self.sizes[split], start)
+
+
+# How many examples of each split are read right: no two shares are the same.
+RIGHT = {'train': 1, 'validation': 2, 'test': 3, 'test_unseen': 4}
+
+
+def _read_all(source):
+  """The first examples of a split right, and the others not at all."""
+  labels = [str(text) for text in source.columns['text']]
+  right = list(RIGHT.values())[int(labels[0]) // 10 - 1]
+  predictions = [
+    label if place < right else '' for place, label in enumerate(labels)
+  ]
+  return predictions, labels, source.columns['layout'].tolist()
+
+
+def test_each_figure_is_of_the_split_that_it_names(tmp_path):
+  dataset = _Dataset(train=8, validation=8, test=8, test_unseen=5)
+  found = read_splits(_read_all, dataset.open('train'), dataset, tmp_path)
+  named = {'fit': 'train', 'validation': 'validation'}
+  named |= {split: split for split in ('test', 'test_unseen')}
+  assert set(found) == set(named)
+  for name, split in named.items():
+    share = RIGHT[split] / dataset.sizes[split]
+    assert found[name]['exact_match'] == pytest.approx(share), name
+    assert found[name]['edit_distance_accuracy'] == pytest.approx(share), name
+    assert found[name]['character_error_rate'] == pytest.approx(1 - share)
+  with (tmp_path / 'predictions.csv').open(newline='') as file:
+    rows = list(csv.DictReader(file))
+  # What chooses is not among what is reported.
+  assert {row['split'] for row in rows} == {'test', 'test_unseen'}
+  for split in ('test', 'test_unseen'):
+    of_split = [row for row in rows if row['split'] == split]
+    assert len(of_split) == dataset.sizes[split]
+    exact = text_metrics.exact_match(
+      [row['prediction'] for row in of_split],
+      [row['label'] for row in of_split],
+    )
+    assert exact == pytest.approx(found[split]['exact_match'])
+
+
+def test_without_a_validation_split_nothing_validates(tmp_path):
+  """No other split stands in for it."""
+  dataset = _Dataset(train=8, test=8)
+  found = read_splits(_read_all, dataset.open('train'), dataset, tmp_path)
+  assert set(found) == {'fit', 'test'}
