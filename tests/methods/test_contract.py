@@ -48,6 +48,7 @@ from ssljax.models.sequence import CtcHead, SequenceEncoder
 STEPS, ROWS, DEVICES = 3, 16, 8
 HEIGHT, WIDTH, STRIDE = 16, 32, 4
 AXIS = 'devices'
+SPREAD = {'std', 'std_across_images', 'std_across_positions', 'effective_rank'}
 NAMES = tuple(module.name for module in pkgutil.iter_modules(methods.__path__))
 
 
@@ -668,6 +669,33 @@ def test_a_gradient_reaches_each_part_and_no_frozen_one(name):
     chex.assert_trees_all_equal(after[part], before[part])
 
 
+@first_cases
+def test_spread_is_that_of_the_features_not_of_what_follows_them(name):
+  """Projections keep their spread behind BatchNorm, whatever collapses."""
+  step, _ = _compiled(name, 'jit', 1)
+  (seen, *_) = _run(name, 'jit', 1).metrics
+  shown = SPREAD & set(seen)
+  if name not in ('recognize', 'supervised'):  # what they learn is tested
+    assert {'std', 'effective_rank'} <= shown
+
+  def changed(chosen):
+    """The metrics with other weights of the chosen parts."""
+    start = _start(name)
+    params = {
+      part: jax.tree.map(lambda x: 1.5 - x, values) if chosen(part) else values
+      for part, values in start.params.items()
+    }
+    return step(start._replace(params=params), _batch_of(name))[1]
+
+  found = changed(lambda part: part != 'encoder')
+  assert found['gradient_norm'] != seen['gradient_norm']
+  for key in shown:
+    np.testing.assert_array_equal(found[key], seen[key], err_msg=key)
+  found = changed(lambda part: part == 'encoder')
+  for key in shown:
+    assert found[key] != seen[key], key
+
+
 @pytest.mark.parametrize(
   ('name', 'mapping', 'devices'),
   [(name, 'shard_map', DEVICES) for name in (*FIRST, *VARIANTS)]
@@ -839,6 +867,10 @@ def test_frozen_parts_stay_bit_identical_under_decay(name):
   after = _copy(state)
   for part in case.frozen:
     chex.assert_trees_all_equal(after.params[part], before.params[part])
+    chex.assert_trees_all_equal(
+      after.method_state['batch_stats'].get(part),
+      before.method_state['batch_stats'].get(part),
+    )
   for part in case.parts:
     for a, b in zip(
       jax.tree.leaves(after.params[part]),
