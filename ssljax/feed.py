@@ -93,5 +93,5 @@ class _Positions:
   def __len__(self) -> int:
     return self._length
 
-  def gather(self, positions) -> dict[str, np.ndarray]:
+  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
     return {'position': np.asarray(positions, np.int32)}

@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from absl import app
@@ -24,7 +25,7 @@ absl_flags.adopt_module_key_flags(flags)  # or --help would not show them
 
 
 def run(
-  config, folder: pathlib.Path, data_dir: str, stop: Callable[[], bool]
+  config: Any, folder: pathlib.Path, data_dir: str, stop: Callable[[], bool]
 ) -> str:
   """Runs all stages of a recipe; returns the table of results.
 

@@ -60,7 +60,7 @@ class Reader:
     can_read = task.charset is not None and method.labelled
     self._predict = compiled(method.predict) if can_read else None
 
-  def encode(self, images) -> np.ndarray:
+  def encode(self, images: Any) -> np.ndarray:
     """Features, float32 `(n, d)`, or `(n, time, d)` of a text encoder.
 
     The last frames of an image that does not fill the frame's width show its
@@ -72,7 +72,7 @@ class Reader:
     pixels, _ = self._fitted(images)
     return self._batched(self._encode, pixels).astype(np.float32)
 
-  def recognize(self, images) -> list[tuple[str, float]]:
+  def recognize(self, images: Any) -> list[tuple[str, float]]:
     """The text in each image, and the confidence of its reading, 0 to 1.
 
     Args:
@@ -123,7 +123,7 @@ class Reader:
     return np.concatenate(results)
 
 
-def listed(images) -> list:
+def listed(images: Any) -> list:
   """One image or several as a list."""
   if isinstance(images, str | os.PathLike | Image.Image):
     return [images]
@@ -137,7 +137,7 @@ def listed(images) -> list:
     raise refusal(images) from None
 
 
-def picture(image) -> Image.Image:
+def picture(image: Any) -> Image.Image:
   """A path, a PIL image or an array as RGB; UserError for anything else."""
   if isinstance(image, str | os.PathLike):
     try:
@@ -158,7 +158,7 @@ def picture(image) -> Image.Image:
   return images_lib.to_rgb(Image.fromarray(array))
 
 
-def refusal(found) -> UserError:
+def refusal(found: Any) -> UserError:
   """What to raise for something that is no image."""
   name = f'{found!r:.80}'
   if isinstance(found, np.ndarray):

@@ -18,6 +18,7 @@ from ssljax import build, core, workdir
 from ssljax.checkpoint import read
 from ssljax.core import Method
 from ssljax.data import pipeline, sources
+from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError, check_known
 from ssljax.examples import check_positions, examples_of, with_clean
 from ssljax.records import read_json
@@ -118,7 +119,7 @@ class Stage(NamedTuple):
 
 
 def resolve(
-  config, *, folder: pathlib.Path, task: Task, dataset
+  config: Any, *, folder: pathlib.Path, task: Task, dataset: Dataset
 ) -> list[Stage]:
   """Every stage of the recipe, in order, checked.
 
@@ -141,7 +142,7 @@ def resolve(
   return list(stages.values())
 
 
-def check_recipe(config, folder: pathlib.Path, task: Task) -> None:
+def check_recipe(config: Any, folder: pathlib.Path, task: Task) -> None:
   """Every stage is described, by a method that exists, from parts that do.
 
   No data is opened yet, because rendering may take minutes.

@@ -15,7 +15,7 @@ from ssljax.errors import UserError, check_known
 from ssljax.records import read_json, write_json
 
 
-def name_of(config, stem: str) -> pathlib.Path:
+def name_of(config: Any, stem: str) -> pathlib.Path:
   """The default folder of a run, one per config and set of overrides.
 
   Args:

@@ -77,7 +77,7 @@ def read_row(folders: Sequence[Any]) -> Row:
   )
 
 
-def groups_of(row: Row, labelled) -> dict[str, np.ndarray]:
+def groups_of(row: Row, labelled: Sequence[str]) -> dict[str, np.ndarray]:
   """Masks over the images read: each split, some of `test`, each layout.
 
   `test` is split into layouts with and without labels where only the layouts
@@ -111,7 +111,7 @@ def interval(values: np.ndarray, sizes: np.ndarray) -> dict:
   }
 
 
-def summarize(row: Row, groups) -> dict:
+def summarize(row: Row, groups: Mapping[str, np.ndarray]) -> dict:
   """A row as it stands in `results.json`."""
 
   def figure(name, part):

@@ -1,5 +1,7 @@
 """What a run on text and a run on images do differently, as one value each."""
 
+from typing import Any
+
 from ssljax.tasks.images import images
 from ssljax.tasks.task import Task
 from ssljax.tasks.text import text
@@ -7,7 +9,7 @@ from ssljax.tasks.text import text
 __all__ = ['Task', 'images', 'make', 'text']
 
 
-def make(config) -> Task:
+def make(config: Any) -> Task:
   """The task of a run: this is the one place that chooses it.
 
   Args:

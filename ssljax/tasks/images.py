@@ -1,15 +1,17 @@
 """Runs on images: labels are classes, and features are probed."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from ssljax import evals
 from ssljax.augment.policies import policy_views
+from ssljax.core import TrainState
 from ssljax.data import pipeline
 from ssljax.data.classes import middle_square
+from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError
 from ssljax.models.heads import Classifier
 from ssljax.records import write_json
@@ -22,7 +24,7 @@ ARRAYS = ('image', 'index', 'label', 'width', 'clean')
 def images(
   *,
   size: int,
-  classes,
+  classes: Sequence[str],
   evaluation: Mapping[str, Any] | None,
   tables: Mapping[str, Any],
   directory: str = '',
@@ -75,7 +77,12 @@ def images(
 
 
 def evaluate(
-  stage, state, dataset, *, classes, options: Mapping[str, Any] | None
+  stage: Any,
+  state: TrainState,
+  dataset: Dataset,
+  *,
+  classes: tuple[str, ...],
+  options: Mapping[str, Any] | None,
 ) -> dict:
   """What frozen features are worth to a kNN and to linear probes.
 
@@ -90,7 +97,7 @@ def evaluate(
   encode = functools.partial(jax.jit(stage.method.encode), *variables)
   parts = {}
   for split in ('train', 'test'):
-    source = dataset.open(split)
+    source: Any = dataset.open(split)
     batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
     found = evals.outputs(encode, batches)
     parts[split] = evals.Features(found, source.labels)
@@ -111,7 +118,7 @@ def evaluate(
   return {'evaluation': figures}
 
 
-def classify(stage, variables, source) -> dict:
+def classify(stage: Any, variables: tuple[Any, Any], source: Any) -> dict:
   """The accuracy of a trained classifier on the test images."""
   predict = functools.partial(jax.jit(stage.method.predict), *variables)
   batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)

@@ -12,8 +12,11 @@ import numpy as np
 from ssljax import evals
 from ssljax import text as text_lib
 from ssljax.augment.text import text_views
+from ssljax.core import TrainState
 from ssljax.data import images as images_lib
 from ssljax.data import pipeline
+from ssljax.data.datasets import Dataset
+from ssljax.data.sources import Source
 from ssljax.errors import UserError, check_known
 from ssljax.models.sequence import CtcHead
 from ssljax.reports import readings
@@ -95,8 +98,8 @@ def arrays(
 
 
 def check(
-  source,
-  encoder,
+  source: Source,
+  encoder: Any,
   *,
   charset: text_lib.Charset,
   length: int,
@@ -117,7 +120,13 @@ def check(
       )
 
 
-def evaluate(stage, state, dataset, *, charset: text_lib.Charset) -> dict:
+def evaluate(
+  stage: Any,
+  state: TrainState,
+  dataset: Dataset,
+  *,
+  charset: text_lib.Charset,
+) -> dict:
   """Figures on the stage's own labels, on `validation` and on the test splits.
 
   The readings of the test splits go to `predictions.csv` in the stage's folder.
@@ -137,8 +146,8 @@ def evaluate(stage, state, dataset, *, charset: text_lib.Charset) -> dict:
 
 def read_splits(
   read: Callable[..., tuple[list[str], list[str], list[int]]],
-  source,
-  dataset,
+  source: Source,
+  dataset: Dataset,
   folder: pathlib.Path,
 ) -> dict[str, dict[str, float]]:
   """Figures of each split; the readings of the test splits go to the folder.
