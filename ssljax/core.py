@@ -1,7 +1,8 @@
-"""A method is an objective: pure functions around explicit state.
+"""What a method is, what a run remembers, and one step of training.
 
-Everything that learns in this project is one `Method` value, and everything
-that a run remembers is one `TrainState`. `train_step` joins the two.
+A `Method` is an objective, written as pure functions. A `TrainState` is
+everything that a run remembers. `train_step` takes one optimizer step on a
+`TrainState` with a `Method`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,39 +21,53 @@ Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
-def _keep_state(params, method_state, step):
-  """The default `after_step`: nothing to update."""
+def _keep_state(
+  params: Params, method_state: MethodState, step: jax.Array
+) -> MethodState:
+  """The default `after_step`, which updates nothing."""
   del params, step
   return method_state
 
 
-def _keep_parts(params, method_state, features, key):
-  """The default `before_epoch`: nothing renewed, `features` never called."""
+def _keep_parts(
+  params: Params,
+  method_state: MethodState,
+  features: Callable[[], Any],
+  key: jax.Array,
+) -> tuple[Params, MethodState, tuple[str, ...]]:
+  """The default `before_epoch`, which renews nothing.
+
+  It never calls `features`, which would pass over all the data.
+  """
   del features, key
   return params, method_state, ()
 
 
 class Method(NamedTuple):
-  """An objective, as pure functions; `init`, `loss` and `encode` are enough.
+  """An objective, as pure functions; only the first three are required.
 
   Attributes:
-    init: `(key, batch) -> params, method_state`. `params` is a dict whose
-      top-level names (`encoder`, `projector`, `head`, ...) are the names that
-      optimizers, freezing and later stages use.
+    init: `(key, batch) -> params, method_state`. `params` is a dict. Its
+      top-level keys (`encoder`, `projector`, `head`, ...) name the parts for
+      optimizers, for freezing and for later stages.
     loss: `(params, method_state, batch, key, step) -> scalar, (method_state,
-      metrics)`. Its mean over devices is the loss of the global batch.
-    encode: `(params, method_state, images) -> features`, of shape `(batch, d)`
-      or `(batch, time, d)`; deterministic, inference mode.
-    after_step: `(params, method_state, step) -> method_state`, once per
-      optimizer step (momentum encoders).
+      metrics)`. The mean of the scalar over devices is the loss of the global
+      batch.
+    encode: `(params, method_state, images) -> features` of shape `(batch, d)`
+      or `(batch, time, d)`. It runs in inference mode and is deterministic.
+    after_step: `(params, method_state, step) -> method_state`, called once
+      after each optimizer step (to move a momentum encoder, for example).
     before_epoch: `(params, method_state, features, key) -> params,
-      method_state, renewed`, where `features` is a thunk and `renewed` names
-      the parts whose optimizer state starts anew.
-    predict: `(params, method_state, images) -> what the task shows`; optional.
-    examine: `(params, method_state, batch, key) -> figures, pictures` of a
-      pretext task on held-out examples, in inference mode; optional. Figures
-      are float `(batch,)` by name; pictures `(batch, h, w, 3)` in [0, 1] by
-      name, in the order in which they stand side by side, or none.
+      method_state, renewed`. `features` is a function without arguments that
+      returns the features of all examples. `renewed` names the parts whose
+      optimizer state starts anew.
+    predict: `(params, method_state, images) -> outputs` of the trained network
+      for the task (logits or pictures); optional.
+    examine: `(params, method_state, batch, key) -> figures, pictures`: how well
+      a pretext task is solved on held-out examples, in inference mode;
+      optional. Figures are float arrays `(batch,)` by name. Pictures are arrays
+      `(batch, h, w, 3)` in [0, 1] by name, in the order in which they are shown
+      side by side; the dict may be empty.
     labelled: whether `loss` reads `batch['label']`.
   """
 
@@ -69,10 +84,10 @@ class Method(NamedTuple):
 
 
 class TrainState(NamedTuple):
-  """The whole run; the position in the data is the step."""
+  """Everything that a run remembers; `step` is also its place in the data."""
 
-  step: jax.Array  # int32 scalar: optimizer steps taken
-  key: jax.Array  # never changes: step keys are folded from it
+  step: jax.Array  # int32 scalar: the number of optimizer steps taken
+  key: jax.Array  # never changes; each step folds its number into this key
   params: Params
   method_state: MethodState
   opt_state: optax.OptState
@@ -89,19 +104,22 @@ def create_state(
 ) -> TrainState:
   """Initialises a run; call it under `jit`, so that no buffers are shared.
 
+  Some methods keep a copy of the network, `method_state['target']`, as a dict
+  {'params': ..., 'batch_stats': ...}. The parts that `params` and `batch_stats`
+  give replace the parts of this copy too.
+
   Args:
     key: PRNG key of the stage.
-    batch: one batch, for its shapes.
+    batch: one batch, which gives the shapes.
     method: the objective.
     optimizer: any optax transformation over `params`.
-    params: top-level parts that replace fresh ones (an encoder taken from an
-      earlier stage).
-    batch_stats: the same for `method_state['batch_stats']`. Both also replace
-      the parts of `method_state['target']`, where a method keeps a copy of
-      the network: {'params': ..., 'batch_stats': ...}.
+    params: top-level parts that replace the freshly initialised parts (for
+      example an encoder from an earlier stage).
+    batch_stats: parts that replace parts of `method_state['batch_stats']`.
 
   Raises:
-    UserError: a part whose arrays are not those of the fresh one.
+    UserError: the arrays of a part in `params` have other names or shapes than
+      the arrays of the freshly initialised part.
   """
   init_key, run_key = jax.random.split(key)
   fresh, state = method.init(init_key, batch)
@@ -112,8 +130,8 @@ def create_state(
   statistics = {**state['batch_stats'], **taken['batch_stats']}
   state = {**state, 'batch_stats': statistics}
   if 'target' in state:
-    # A momentum copy starts where the network does, and as arrays of its own:
-    # one buffer cannot be donated twice.
+    # The target starts as a copy of the network. It needs arrays of its own,
+    # because one buffer cannot be donated twice.
     state['target'] = {
       kind: {
         name: jax.tree.map(jnp.copy, taken[kind].get(name, part))
@@ -133,14 +151,17 @@ def create_state(
 def check_part(name: str, found: Any, expected: Any) -> None:
   """Refuses a part whose arrays have other shapes than the fresh part's.
 
+  Without this check an encoder of another size would fail much later, deep
+  inside the network.
+
   Args:
-    name: of the part.
-    found: its tree of arrays, where it is taken from.
-    expected: the fresh tree, or its shapes.
+    name: the name of the part.
+    found: the tree of arrays that an earlier run hands over.
+    expected: the freshly initialised tree, or a tree of its shapes.
 
   Raises:
-    UserError: naming the first array that differs. An encoder of another size
-      would otherwise fail much later, deep inside the network.
+    UserError: an array is missing, superfluous or of another shape; the message
+      names the first such array.
   """
   found, expected = (
     {
@@ -152,9 +173,9 @@ def check_part(name: str, found: Any, expected: Any) -> None:
   for path in {**expected, **found}:
     if found.get(path) != expected.get(path):
       raise UserError(
-        f'Found {path} of the {name} that is taken with shape '
-        f'{found.get(path)}; expected {expected.get(path)}. Use the network '
-        'and the image height of the run that it comes from, as '
+        f'Found shape {found.get(path)} of {path} in the {name} taken from '
+        f'another run; expected {expected.get(path)}. Configure the network '
+        'and the image height as in that run, for example with '
         '--config.encoder.width=128 --config.data.height=32.'
       )
 
@@ -166,13 +187,15 @@ def begin_epoch(
   method: Method,
   optimizer: optax.GradientTransformation,
 ) -> TrainState:
-  """Lets the method renew what it renews between two epochs.
+  """Calls the method's `before_epoch`, and resets the optimizer where needed.
 
   Args:
-    state: at the first step of an epoch.
-    features: called by the methods that need the features of all examples.
+    state: the state before the first step of an epoch.
+    features: `(params, method_state) -> features` of all examples. It is called
+      only if the method asks for these features.
     method: the objective.
-    optimizer: starts anew for the parts that the method names as renewed.
+    optimizer: the optimizer, whose state starts anew for the parts that the
+      method renews.
   """
   params, method_state, renewed = method.before_epoch(
     state.params,
@@ -184,7 +207,8 @@ def begin_epoch(
     return state._replace(params=params, method_state=method_state)
 
   def part(path):
-    # The first name that is a part's: deeper ones are a part's own layers.
+    # The first name on the path that is the name of a part. Deeper names are
+    # the names of layers inside the part, even if they equal a part's name.
     names = (getattr(entry, 'key', None) for entry in path)
     return next((name for name in names if name in params), None)
 
@@ -206,10 +230,21 @@ def train_step(
   optimizer: optax.GradientTransformation,
   axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-  """One optimizer step on one batch; the same under every mapping.
+  """Takes one optimizer step on one batch; the same code for every mapping.
 
-  Gradients are averaged over devices here and nowhere else, so a method need
-  only return a loss whose mean over devices is the global one.
+  Gradients are averaged over devices here and nowhere else. A method therefore
+  only has to return a loss whose mean over devices is the global loss.
+
+  Args:
+    state: the state before the step.
+    batch: this device's rows of the batch.
+    method: the objective.
+    optimizer: the optimizer that `create_state` was called with.
+    axis_name: the axis of the devices; None for one device.
+
+  Returns:
+    The state after the step, and scalars by name: 'loss' and the method's
+    metrics, averaged over devices, and the norms of gradient and update.
   """
   key = jax.random.fold_in(state.key, state.step)
   (loss, (method_state, metrics)), grads = jax.value_and_grad(
@@ -217,10 +252,10 @@ def train_step(
   )(state.params, state.method_state, batch, key, state.step)
   grads, metrics = parallel.mean((grads, {'loss': loss, **metrics}), axis_name)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
+  params: Any = optax.apply_updates(state.params, updates)
   step = state.step + 1
   metrics['gradient_norm'] = optax.tree.norm(grads)
-  # A finite gradient can still make an update that is not.
+  # The update can be infinite or NaN although the gradient is finite.
   metrics['update_norm'] = optax.tree.norm(updates)
   return TrainState(
     step=step,

@@ -163,9 +163,7 @@ def test_what_cannot_be_taken(
 def test_an_encoder_of_another_size_is_refused(own, finished, tmp_path):
   config = _config(own, take=finished)
   config.encoder.width = 8
-  with pytest.raises(
-    UserError, match=r'of the encoder that is taken with shape'
-  ):
+  with pytest.raises(UserError, match='in the encoder taken from another run'):
     _run(config, tmp_path / 'other')
 
 
