@@ -1,4 +1,4 @@
-"""Functions of a `Method` that most methods share: what a trained one shows."""
+"""The functions `encode` and `predict`, as most methods need them."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,12 @@ from ssljax.models import networks
 def encoding(
   encoder: nn.Module, *, prepare: Callable[[jax.Array], jax.Array] = plain
 ) -> Callable[..., jax.Array]:
-  """`Method.encode` of a network whose part `encoder` is this module.
+  """Makes `Method.encode` for a method whose part 'encoder' is this module.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    prepare: turns uint8 images into what the encoder was trained on.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    prepare: turns uint8 images into the kind of input that the encoder was
+      trained on.
   """
 
   def encode(params, method_state, images):
@@ -28,7 +29,9 @@ def encoding(
 
 
 def drawing(parts: networks.Parts) -> Callable[..., jax.Array]:
-  """`Method.predict` of a network that draws; pictures in [-1, 1].
+  """Makes `Method.predict` for a method that draws pictures.
+
+  The pictures that `predict` returns are clipped to [-1, 1].
 
   Args:
     parts: the encoder and the decoder, by name.

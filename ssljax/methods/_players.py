@@ -1,4 +1,4 @@
-"""Two players in one scalar: a generator draws and a critic judges."""
+"""The losses of a generator and a critic, added to one scalar."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from ssljax import losses
 
 
 def play(
-  judge: Callable[[Any, jax.Array], jax.Array],
+  judge: Callable[[Any, jax.Array], Any],
   critic: Any,
   made: jax.Array,
   real: jax.Array,
@@ -17,20 +17,21 @@ def play(
   shown: jax.Array | None = None,
   **options: Any,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """The losses of both players, added, and figures of the critic.
+  """The sum of the losses of generator and critic, and figures of the critic.
 
-  The critic's loss looks at pictures through a stopped gradient, and the
-  generator's loss looks at the critic through one. The gradients are therefore
-  those of the two losses apart. Both players move at once, where published code
-  takes turns.
+  The gradient is stopped at the pictures in the critic's loss, and at the
+  critic's params in the generator's loss. Each player therefore receives the
+  gradient of its own loss only. Both players learn from the same step, whereas
+  published code alternates between them.
 
   Args:
-    judge: `(critic's params, pictures) -> logits`.
-    critic: its params.
-    made: pictures that the generator has drawn, with their gradient.
+    judge: `(params of the critic, pictures) -> logits`.
+    critic: the params of the critic.
+    made: pictures that the generator has drawn, through which the gradient
+      flows to the generator.
     real: pictures of the data.
-    shown: made pictures that the critic learns from; the newest by default.
-    **options: of `losses.two_players`.
+    shown: drawn pictures that the critic learns from; by default `made`.
+    **options: options of `losses.two_players`.
   """
   stop = jax.lax.stop_gradient
   return losses.two_players(

@@ -1,9 +1,11 @@
-"""Autoencoders (Vincent et al., 2010): what was the picture before?
+"""Autoencoders (Vincent et al., 2010): recover a picture from a corrupted one.
 
-Without corruption the picture must fit through the features; with noise, salt
-and pepper, or masked blocks the clean one has to be found again.
+Without corruption, the task is to compress the picture into the features. With
+noise, salt and pepper, or masked blocks, the task is to restore the clean
+picture.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -16,29 +18,30 @@ from ssljax.models import networks
 
 
 def autoencoder(
-  encoder,
-  decoder,
+  encoder: nn.Module,
+  decoder: nn.Module,
   *,
   corruption: str = 'noise',
   amount: float = 0.5,
   block: int = 8,
   axis_name: str | None = None,
 ) -> Method:
-  """Mean squared error to the clean picture.
+  """Learns to draw the clean picture, with the mean squared error as loss.
 
-  The clean picture is `batch['clean']` where the data has one (the print behind
-  a noisy image), and the image itself elsewhere.
+  The clean picture is `batch['clean']` if the data has clean pictures (the
+  plain print of a noisy image). Otherwise it is the image itself.
 
   Args:
-    encoder: module that sows its maps.
-    decoder: module, features and maps to a picture.
+    encoder: module that sows its feature maps.
+    decoder: module from features and maps to a picture.
     corruption: 'none', 'noise', 'mask' or 'salt'; see
       `ssljax.augment.corruption`.
-    amount: of it.
-    block: side of a masked block.
-    axis_name: the devices that share the batch statistics.
+    amount: how strong the corruption is; see `corrupt`.
+    block: side of a masked block, in pixels.
+    axis_name: the axis of the devices; unused, because the loss is a mean over
+      examples and the encoder itself shares its batch statistics.
   """
-  del axis_name  # a mean over the examples, and statistics are the encoder's
+  del axis_name
   parts = {'encoder': encoder, 'decoder': decoder}
 
   def pair(key, batch):

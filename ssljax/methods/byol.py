@@ -1,50 +1,55 @@
-"""BYOL (arXiv 2006.07733): predict what a slow copy of the network sees.
+"""BYOL (arXiv 2006.07733): predict the output of a slowly moving network.
 
-Two views, no negatives: the online network predicts the target's projection of
-the other view; the target follows the online network by a moving average.
+There are two views and no negatives. From one view, the online network predicts
+the target network's projection of the other view. The target network is a
+moving average of the online network.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from ssljax import losses
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
+from ssljax.models.instances import Instances
 
 ONLINE = ('encoder', 'projector')
 
 
 def byol(
-  encoder,
-  projector,
-  predictor,
+  encoder: nn.Module,
+  projector: nn.Module,
+  predictor: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   momentum: float = 0.996,
   steps: int | None = None,
   predict: bool = True,
   axis_name: str | None = None,
 ) -> Method:
-  """BYOL with its symmetric loss (eq. 2): 2 - 2 cos, both directions added.
+  """BYOL with its symmetric loss: 2 - 2 cos (eq. 2), summed over directions.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    projector: module called with `train` and `mask`. Each view goes through
-      the networks alone, with batch statistics of its own.
-    predictor: the same; of the online network only.
-    views: `(key, images, index, widths)` to two pairs of (images, columns).
-    instances: `(rows, columns) -> rows, weights`, applied last, to what the
-      loss compares.
-    momentum: of the target at the first step; 0, and no `steps`, makes it the
-      online network.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`. Each view passes through
+      the networks separately, with batch statistics of its own.
+    predictor: module called in the same way, in the online network only.
+    views: `(key, images, index, widths) -> views`, two pairs of (images,
+      columns).
+    instances: `(frames, columns) -> rows, weights`, applied last; the loss
+      compares the rows.
+    momentum: EMA decay of the target at the first step. With 0 and without
+      `steps` the target equals the online network after each step.
     steps: optimizer steps of the stage, over which the momentum grows to 1
-      along a cosine (section 3.1); None keeps it constant.
-    predict: False leaves the predictor out, which collapses.
-    axis_name: the devices that share the mean and the batch statistics.
+      along a cosine (section 3.1). None keeps the momentum constant.
+    predict: False leaves out the predictor; the features then collapse.
+    axis_name: the axis of the devices that share the weighted mean of the loss.
   """
   heads = {'projector': projector}
   if predict:
@@ -64,7 +69,7 @@ def byol(
     }
 
   def branch(parts, params, statistics, features, columns):
-    """Rows of the last part for one view, their weights, new statistics."""
+    """Rows of one view from the last part, their weights, new statistics."""
     outputs, statistics = networks.apply(
       parts, params, statistics, features, train=True, mask=columns >= 0
     )
@@ -72,7 +77,7 @@ def byol(
     return *instances(last, columns), statistics
 
   def project(parts, params, statistics, views):
-    """(rows, weights) of each view, features, and the new statistics."""
+    """(rows, weights) of each view, all features, and the new statistics."""
     images = [image for image, _ in views]
     features, statistics = networks.encode_each(
       encoder, params, statistics, images
@@ -95,7 +100,7 @@ def byol(
         {'projector': projector}, target['params'], target['batch_stats'], both
       )
     )
-    # A row counts where both views show it.
+    # A row counts only where both views show it.
     options = {'weights': shown1 * shown2, 'axis_name': axis_name}
     cosine = -(
       losses.negative_cosine(p1, z2, **options)
@@ -115,7 +120,7 @@ def byol(
   def after_step(params, method_state, step):
     share = 1 - momentum
     if steps is not None:
-      # `step` counts from 1 here; the first update is at the base momentum.
+      # `step` is 1 after the first step, whose update has the base momentum.
       share *= (jnp.cos(jnp.pi * (step - 1) / steps) + 1) / 2
     target = method_state['target']
     online = {name: params[name] for name in ONLINE}

@@ -1,9 +1,13 @@
-"""Colourisation (arXiv 1603.08511): which colours did the gray image have?"""
+"""Colourisation (arXiv 1603.08511): predict the colours of a gray image."""
 
+from collections.abc import Mapping
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from ssljax import losses, parallel
 from ssljax.augment import lab
@@ -14,24 +18,33 @@ from ssljax.methods._inference import encoding
 from ssljax.models import networks
 
 FORMS, DECODINGS = ('bins', 'l1', 'l2'), ('annealed', 'top')
-LEAST = 2.0  # of 255, the mean spread of a pixel's channels in coloured images
+# Images count as coloured if the largest and the smallest channel of a pixel
+# differ by at least this value of 255, on average.
+LEAST = 2.0
 
 
-def check(batch) -> None:
-  """Refuses images without colours; `batch` is of NumPy arrays."""
+def check(batch: Mapping[str, np.ndarray]) -> None:
+  """Refuses images without colours.
+
+  Args:
+    batch: examples as NumPy arrays, with uint8 images at 'image'.
+
+  Raises:
+    UserError: the images are gray.
+  """
   images = np.asarray(batch['image'], np.float32)
   spread = float((images.max(axis=-1) - images.min(axis=-1)).mean())
   if spread < LEAST:
     raise UserError(
       f'Found gray images, whose channels differ by {spread:.1f} of 255 on '
-      f'average; expected {LEAST:.0f} and more, as colourisation learns from '
-      'colours. Use another method, or images in colour.'
+      f'average; expected {LEAST:.0f} or more, because colourisation learns '
+      'from colours. Use another method, or images in colour.'
     )
 
 
 def colorization(
-  encoder,
-  decoder,
+  encoder: nn.Module,
+  decoder: nn.Module,
   *,
   form: str = 'bins',
   balance: float = 0.5,
@@ -39,24 +52,27 @@ def colorization(
   decoding: str = 'annealed',
   axis_name: str | None = None,
 ) -> Method:
-  """L in, a distribution over 313 bins of ab out (eq. 2), or ab itself.
+  """Predicts the ab of each pixel from L, as a distribution or as a value.
 
-  Soft encoding puts a colour into its five nearest bins. Rare colours count
-  more: a pixel is weighted by one over the share of its colour, mixed with
-  uniform shares (eq. 4). The paper takes the shares from ImageNet beforehand;
-  here they are a moving average over the batches, `method_state['shares']`.
+  The distribution is over 313 bins of ab (eq. 2). Soft encoding shares a colour
+  among its five nearest bins. Rare colours count more, because the weight of a
+  pixel is one over the share of its colour, mixed with uniform shares (eq. 4).
+  The paper takes the shares from ImageNet beforehand. Here the shares are a
+  moving average over the batches, `method_state['shares']`.
 
   Args:
-    encoder: module that sows its maps; it sees L in all three channels.
-    decoder: module, features and maps to one map of 313 or 2 channels, of the
-      image's size over its `scale`.
-    form: 'bins'; or 'l2' or 'l1', plain regression of ab, which ends in the
-      desaturated mean of what is possible.
-    balance: share of the uniform distribution in the weights.
-    memory: of the moving average, for a step.
-    decoding: of a distribution to a colour: 'annealed' mean, or mean of the
-      'top' five bins.
-    axis_name: the devices that share the mean and the batch statistics.
+    encoder: module that sows its feature maps. Its three input channels all
+      hold L.
+    decoder: module from features and maps to one map of 313 or 2 channels. Each
+      side of this map is the image's side divided by the decoder's `scale`.
+    form: 'bins' predicts the distribution. 'l2' and 'l1' regress ab, which
+      leads to the desaturated mean of all plausible colours.
+    balance: share of the uniform distribution in the mix of shares (eq. 4).
+    memory: decay of the moving averages per step.
+    decoding: how a distribution becomes a colour: 'annealed' for the annealed
+      mean, or 'top' for the mean of the five likeliest bins.
+    axis_name: the axis of the devices that share the weighted mean of the loss,
+      and the moving averages.
   """
   check_known('form of colourisation', form, FORMS)
   check_known('decoding', decoding, DECODINGS)
@@ -65,24 +81,24 @@ def colorization(
   parts, side = {'encoder': encoder, 'decoder': decoder}, decoder.scale
 
   def split(images):
-    """L as the encoder sees it, and L and ab of the images."""
+    """L in the encoder's range of values, then L and ab of the images."""
     colours = lab.to_lab((images + 1) / 2)
     light = colours[..., :1]
     return light / 50 - 1, light, colours[..., 1:]
 
   def coarse(chroma):
-    """The mean colour of each square of `scale` pixels."""
+    """The mean colour of each square of `scale` by `scale` pixels."""
     batch, height, width, _ = chroma.shape
     if height % side or width % side:
       raise UserError(
         f'Found images of {height}x{width} pixels and a decoder.scale of '
-        f'{side}; expected one that divides both. Set decoder.scale.'
+        f'{side}; expected a scale that divides both sides. Set decoder.scale.'
       )
     blocks = (batch, height // side, side, width // side, side, 2)
     return chroma.reshape(blocks).mean(axis=(2, 4))
 
   def counted(batch):
-    """1 where figures look: at the print where it is known, else everywhere."""
+    """1 for pixels that the figures count: the print if known, else all."""
     if 'clean' in batch:
       return (plain(batch['clean'])[..., 0] < 0).astype(jnp.float32)
     return jnp.ones(batch['image'].shape[:3])
@@ -120,7 +136,7 @@ def colorization(
     shares = memory * method_state['shares'] + (1 - memory) * seen
     state['shares'] = shares
     weights = _balanced(shares, balance)
-    # A pixel's weight is that of its likeliest bin.
+    # The weight of a pixel is the weight of the likeliest bin of its colour.
     likeliest = codes == codes.max(axis=-1, keepdims=True)
     each = (likeliest * weights).max(axis=-1)
     values = optax.softmax_cross_entropy(outputs, codes)
@@ -132,7 +148,7 @@ def colorization(
     return split(plain(images))[0]
 
   def colours(params, method_state, images):
-    """ab of each pixel, at the size of the images."""
+    """The predicted ab of each pixel, then L and ab of the images."""
     gray, light, chroma = split(images)
     outputs, _, _ = networks.draw(
       parts, params, method_state['batch_stats'], gray, train=False
@@ -144,7 +160,7 @@ def colorization(
     return jax.image.resize(outputs, shape, 'linear'), light, chroma
 
   def examine(params, method_state, batch, key):
-    """Distances of ab; of the print alone where the data knows it."""
+    """Mean distances in ab, over the print alone where the data knows it."""
     del key
     found, light, chroma = colours(params, method_state, plain(batch['image']))
     looked = counted(batch)
@@ -160,7 +176,7 @@ def colorization(
     }
     figures = {
       'colour_error': distance(found),
-      # A guess without looking: the mean colour of the images it learnt from.
+      # A guess that ignores the image: the mean colour of the training images.
       'colour_error_of_mean': distance(method_state['mean']),
       'colour_error_of_gray': distance(flat),
     }
@@ -174,7 +190,9 @@ def colorization(
   )
 
 
-def _balanced(shares, balance: float):
-  """Weights by bin whose mean over the seen colours is 1 (eq. 4)."""
+def _balanced(
+  shares: Float[Array, 'bins'], balance: float
+) -> Float[Array, 'bins']:
+  """A weight for each bin; the mean over the seen colours is 1 (eq. 4)."""
   weights = 1 / ((1 - balance) * shares + balance / len(shares))
   return weights / (shares * weights).sum()

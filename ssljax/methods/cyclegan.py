@@ -1,9 +1,11 @@
-"""CycleGAN (arXiv 1703.10593): noisy images to plain print, without pairs.
+"""CycleGAN (arXiv 1703.10593): from noisy images to plain print, without pairs.
 
-Two generators, one each way, and two critics. What a generator makes, the other
-one must turn back.
+One generator draws plain print from noisy images, a second generator draws
+noisy images from plain print, and each domain has a critic. Each generator must
+recover the input of the other generator from the other generator's output.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -15,42 +17,45 @@ from ssljax.methods._inference import drawing, encoding
 from ssljax.methods._players import play
 from ssljax.models import networks
 
-KIND = 'least_squares'  # as the paper's code, section 4
+KIND = 'least_squares'  # the adversarial losses, as in the paper (section 4)
 
 
 def cyclegan(
-  encoder,
-  decoder,
-  critic,
+  encoder: nn.Module,
+  decoder: nn.Module,
+  critic: nn.Module,
   *,
   cycle: float = 10.0,
   identity: float = 0.5,
   pool: int = 50,
   axis_name: str | None = None,
 ) -> Method:
-  """Adversarial, cycle and identity parts (eq. 1 to 3, section 5.2).
+  """Adversarial, cycle and identity losses (eq. 1 to 3, section 5.2).
 
-  `batch['image']` holds images of one domain, `batch['clean']` the print of
-  other images. All players move at once; see `_players`. The encoder that is
-  kept is the one from noisy to clean; the networks of the way back have the
-  same shape.
+  `batch['image']` holds noisy images, and `batch['clean']` holds the print of
+  other images. All players learn from the same step; see `_players`. Later
+  stages use the encoder of the generator from noisy to clean ('encoder'). The
+  generator from clean to noisy has the same modules with params of its own.
 
-  State: 'pool', the last made pictures of either domain, which the critics see
-  instead of the newest in half of the cases (section 4), and 'filled', how many
-  there are. It is the same on every device.
+  State: 'pool' holds earlier drawn pictures of each domain. In half of the
+  cases a critic sees a picture of the pool instead of the newest picture
+  (section 4). 'filled' is the number of places in use. The state is the same on
+  every device.
 
   Args:
-    encoder: module that sows its maps.
-    decoder: module, features and maps to a picture.
-    critic: module, pictures to logits.
-    cycle: weight of the cycle part.
-    identity: weight of the identity part, times `cycle`.
-    pool: pictures kept; at least those of a step over all devices.
-    axis_name: the devices that share the pool and the batch statistics.
+    encoder: module that sows its feature maps.
+    decoder: module from features and maps to a picture.
+    critic: module from pictures to logits.
+    cycle: weight of the cycle loss; the adversarial losses have weight 1.
+    identity: weight of the identity loss, as a factor of `cycle`.
+    pool: places for pictures of each domain, at least as many as all devices
+      draw per step.
+    axis_name: the axis of the devices that share the pool.
 
   Raises:
-    UserError: data without clean pictures, or of another size; a pool smaller
-      than a step's pictures.
+    UserError: when the state is initialised, for data without clean pictures or
+      with clean pictures of another size than the images; on the first step,
+      for a pool with fewer places than pictures per step.
   """
   there = {'encoder': encoder, 'decoder': decoder}
   predict = drawing(there)
@@ -80,7 +85,8 @@ def cyclegan(
     def draw(parts, images):
       return networks.draw(parts, params, statistics, images, train=True)
 
-    # Statistics are kept of these two alone, whose kind inference meets.
+    # Only these two passes renew the batch statistics, because inference meets
+    # inputs of their kind.
     made_clean, features, forth = draw(there, noisy)
     made_noisy, _, reverse = draw(back, clean)
     cycled = (
@@ -124,26 +130,29 @@ def cyclegan(
     return value, (state, metrics | losses.feature_spread(features))
 
   def exchange(stored, filled, made, key, index):
-    """The pool with new pictures in it, and what the critic is shown.
+    """The pool with new pictures in it, and the pictures shown to the critic.
 
-    While there is room a picture is stored and shown. Later half of them are
-    stored in the place of older ones, which are shown in their stead. Which
-    half hangs on an example's index, and the places on the step.
+    While the pool has room, each new picture is stored and shown. Once the pool
+    is full, half of the new pictures replace older pictures in the pool, and
+    the critic is shown the older pictures instead. Whether a picture is in this
+    half depends on the key of the step and on the index of the example. Which
+    places it replaces depends on the key alone.
     """
     local = len(made)
     made, index = (parallel.gather(x, axis_name) for x in (made, index))
     rows = len(made)
     if rows > pool:
       raise UserError(
-        f'Found {rows} pictures a step for a pool of {pool}; expected at least '
-        'as many places. Lower batch_size or set method.pool.'
+        f'Found {rows} pictures per step for a pool of {pool}; expected a pool '
+        f'of {rows} or more. Lower batch_size or raise method.pool.'
       )
     flip_key, place_key = jax.random.split(key)
     flip = jax.vmap(
       lambda each: jax.random.bernoulli(jax.random.fold_in(flip_key, each))
     )(index)[:, None, None, None]
     full = filled >= pool
-    # Fresh places past the end are dropped; all are different either way.
+    # Places past the end of the pool are dropped. The places of one step always
+    # differ, so that no two pictures are written to the same place.
     fresh = filled + jnp.arange(rows)
     places = jax.random.permutation(place_key, pool)[:rows]
     places = jnp.where(full, places, fresh)

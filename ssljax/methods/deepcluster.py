@@ -1,54 +1,59 @@
-"""DeepCluster (arXiv 1807.05520): cluster the features, learn the clusters.
+"""DeepCluster (arXiv 1807.05520): cluster the features, classify the clusters.
 
-k-means on the features of all examples gives each a pseudo-label; a classifier
-and the encoder learn these for an epoch; then all is clustered anew, and the
-classifier starts from nothing.
+Before each epoch, k-means clusters the features of all examples. The cluster of
+an example is its pseudo-label. During the epoch, the encoder and a new
+classifier learn to predict the pseudo-labels.
 """
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ssljax import losses, parallel
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.clustering import kmeans, perplexity, whiten
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
 from ssljax.models.heads import Classifier
-from ssljax.models.instances import plain_columns
+from ssljax.models.instances import Instances, plain_columns
 
 
 def deepcluster(
-  encoder,
+  encoder: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   clusters: int = 64,
   iterations: int = 20,
   examples: int | None = None,
   axis_name: str | None = None,
 ) -> Method:
-  """Classify pseudo-labels (eq. 1 and 2), each cluster with equal weight.
+  """Classifies pseudo-labels (eq. 1 and 2), each cluster with equal weight.
 
   Features are whitened and normalised before k-means (section 3.3). The paper
-  samples examples evenly over clusters; here a row counts by one over the size
-  of its cluster, which has the same mean. An empty cluster takes over a row
-  that fits its own worst; see `kmeans`.
+  samples examples evenly over clusters. Here the weight of a row is one over
+  the size of its cluster, so that the loss has the same expectation. An empty
+  cluster takes over a row that fits its own centroid badly; see `kmeans`.
 
-  State: 'assignments', the cluster of each row of each example, and 'sizes' of
-  the clusters; both are drawn at random until the first epoch begins.
+  State: 'assignments' is the cluster of each row of each example, and 'sizes'
+  is the number of shown rows in each cluster. Until the first epoch begins, the
+  assignments are random and the sizes are 1.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    views: `(key, images, index, widths)` to (images, columns) of any number.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    views: `(key, images, index, widths) -> views`, any number of pairs of
+      (images, columns).
     instances: `(features, columns) -> rows, weights`.
-    clusters: k.
-    iterations: of k-means.
-    examples: their number; `batch['index']` is below it.
-    axis_name: the devices that share the mean and the batch statistics.
+    clusters: k, the number of clusters.
+    iterations: iterations of k-means.
+    examples: the number of examples; `batch['index']` is below this number.
+    axis_name: the axis of the devices that share the weighted mean of the loss.
   """
   head = Classifier(clusters)
-
   encode = encoding(encoder)
 
   def init(key, batch):
@@ -95,7 +100,7 @@ def deepcluster(
     )
     features = outputs['encoder']
     rows, weights = instances(features, columns)
-    logits = head.apply({'params': params['head']}, rows)
+    logits: Any = head.apply({'params': params['head']}, rows)
     each = len(rows) // len(images)
     places = batch['index'][:, None] * each + jnp.arange(each)
     labels = jnp.tile(

@@ -1,29 +1,32 @@
 """DeepCluster-v2 (arXiv 2006.09882, appendix): centroids in place of a head.
 
-What the projections of an epoch were is clustered at the beginning of the
-next; the centroids then are the classifier, so none starts from nothing.
+A memory keeps the projections of an epoch. They are clustered when the next
+epoch begins, and the centroids then serve as the classifier, so that no
+classifier has to be trained from scratch in each epoch.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax.lax import Precision
 
 from ssljax import losses, parallel
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.clustering import kmeans, perplexity
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
-from ssljax.models.instances import plain_columns
+from ssljax.models.instances import Instances, plain_columns
 
 
 def deepcluster_v2(
-  encoder,
-  projector,
+  encoder: nn.Module,
+  projector: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   clusters: int = 64,
   heads: int = 3,
   temperature: float = 0.1,
@@ -31,26 +34,30 @@ def deepcluster_v2(
   examples: int | None = None,
   axis_name: str | None = None,
 ) -> Method:
-  """Classify pseudo-labels by the centroids, several clusterings at a time.
+  """Classifies pseudo-labels by the centroids, in several clusterings at once.
 
-  State: 'memory', the unit projection of each row of each example as it was in
-  the epoch before, and its weight; before the first epoch it is filled by a
-  pass without gradients, of the images as they are. 'assignments' `(heads,
-  rows)` and 'centroids' `(heads, k, d)`, which no gradient moves; both are
-  drawn at random until the first epoch begins.
+  State: 'memory' holds the latest unit projection of each row of each example,
+  and the weight of the row. Before the first epoch, a pass without gradients
+  over the unchanged images fills the memory. 'assignments' `(heads, rows)` and
+  'centroids' `(heads, k, d)` receive no gradient. Both are random until the
+  first epoch begins.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
     projector: module called with `train` and `mask`.
-    views: `(key, images, index, widths)` to (images, columns): two large ones,
-      the first of which is remembered, and any number of small ones.
-    instances: `(projections, columns) -> rows, weights`, applied last.
-    clusters: k.
-    heads: clusterings, which differ in where k-means starts.
-    temperature: of the prediction.
-    iterations: of k-means.
-    examples: their number; `batch['index']` is below it.
-    axis_name: the devices that share the mean and one memory.
+    views: `(key, images, index, widths) -> views`, pairs of (images, columns):
+      two large views and any number of small views. The memory keeps the
+      projections of the first view.
+    instances: `(projections, columns) -> rows, weights`, applied after the
+      projector.
+    clusters: k, the number of clusters.
+    heads: the number of clusterings, which differ in the rows that k-means
+      starts from.
+    temperature: divides the scores of the prediction.
+    iterations: iterations of k-means.
+    examples: the number of examples; `batch['index']` is below this number.
+    axis_name: the axis of the devices that share the weighted mean of the loss
+      and one memory.
   """
   parts = {'encoder': encoder, 'projector': projector}
 
@@ -104,12 +111,13 @@ def deepcluster_v2(
     return params, {**method_state, **renewed}, ()
 
   def remember(memory, rows, weights, places):
-    """Replaces the rows that this step has seen, on all devices alike."""
+    """Stores the rows of this step, the rows of all devices on each device."""
     rows, weights, places = (
       parallel.gather(x, axis_name)
       for x in jax.lax.stop_gradient((rows, weights, places))
     )
-    # What a view does not show, it does not say anything about.
+    # A row that the view does not show keeps its earlier projection, because a
+    # place past the end is dropped.
     places = jnp.where(weights > 0, places, len(memory['weights']))
     return {
       'rows': memory['rows'].at[places].set(rows, mode='drop'),
@@ -137,7 +145,7 @@ def deepcluster_v2(
       method_state['centroids'],
       precision=Precision.HIGHEST,
     )
-    # (heads, views, rows)
+    # The shape is (heads, views, rows).
     labels = jnp.broadcast_to(labels[:, None], scores.shape[:-1])
     values = optax.softmax_cross_entropy_with_integer_labels(
       scores / temperature, labels

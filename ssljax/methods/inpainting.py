@@ -1,5 +1,6 @@
-"""Inpainting (context encoder, arXiv 1604.07379): what stood in the hole?"""
+"""Inpainting (context encoder, arXiv 1604.07379): fill a hole in a picture."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -13,44 +14,55 @@ from ssljax.models import networks
 
 
 def inpainting(
-  encoder,
-  decoder,
-  critic,
+  encoder: nn.Module,
+  decoder: nn.Module,
+  critic: nn.Module,
   *,
   share: float = 0.4,
   adversarial: float = 0.001,
   axis_name: str | None = None,
 ) -> Method:
-  """L2 inside the hole and an adversarial part (eq. 1 to 3).
+  """L2 loss inside the hole and an adversarial loss (eq. 1 to 3).
 
-  Both players move at once; see `_players`.
+  Both players learn from the same step; see `_players`.
 
-  The critic judges the whole picture with the hole filled in, and not the hole
-  alone as the paper's: a patch of it sees the seam.
+  The paper's critic judges the content of the hole alone. Here the critic
+  judges the whole picture with the hole filled in, because it then also sees
+  the seam around the hole.
 
   Args:
-    encoder: module that sows its maps.
-    decoder: module, features and maps to a picture.
-    critic: module, pictures to logits.
-    share: of each side that the hole takes.
-    adversarial: weight of the critic's opinion beside the L2 part's 1.
-    axis_name: the devices that share the batch statistics.
+    encoder: module that sows its feature maps.
+    decoder: module from features and maps to a picture.
+    critic: module from pictures to logits.
+    share: the part of each side that the hole covers.
+    adversarial: weight of the generator's adversarial loss; the L2 loss has
+      weight 1.
+    axis_name: the axis of the devices; unused, because the loss is a mean over
+      examples and the encoder itself shares its batch statistics.
   """
-  del axis_name  # means over examples; statistics are the encoder's
+  del axis_name
   parts = {'encoder': encoder, 'decoder': decoder}
 
   def torn(key, batch):
-    """Pictures with the mean of the rest in the hole, whole ones, the hole."""
+    """Pictures with a hole, the whole pictures, and a mask of the hole.
+
+    The hole is filled with the mean colour of the rest of the picture.
+    """
     images = plain(batch['image'])
+    _, height, width, _ = images.shape
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch['index'])
-    inside = hole(keys, images.shape[1:3], share=share)
+    inside = hole(keys, (height, width), share=share)
     rest = images * (1 - inside)
     seen = (1 - inside).sum(axis=(1, 2), keepdims=True)
     mean = rest.sum(axis=(1, 2), keepdims=True) / seen
     return rest + inside * mean, images, inside
 
   def filled(params, statistics, given, inside, train):
-    """What the decoder draws is added to the mean; the encoder sees gray."""
+    """Pictures with the hole filled, the features, and the new statistics.
+
+    The encoder sees a gray hole. The decoder's output is added to the mean
+    colour in the hole.
+    """
     pictures, features, statistics = networks.draw(
       parts, params, statistics, given * (1 - inside), train=train
     )
@@ -70,7 +82,7 @@ def inpainting(
       params, method_state['batch_stats'], given, inside, True
     )
     error = jnp.square(made - images).mean()
-    content = error / inside.mean()  # every hole is of one size
+    content = error / inside.mean()  # all holes have the same size
     own = {'params': params['critic']}
     value, metrics = play(critic.apply, own, made, images, weight=adversarial)
     metrics |= {

@@ -1,13 +1,15 @@
-"""Jigsaw (arXiv 1603.09246): in which order were the patches laid?
+"""Jigsaw (arXiv 1603.09246): in which order do the patches appear?
 
-Each patch goes through one encoder, then its feature through a fully connected
-network of its place, which it shares with no other (the paper shares the first
-such layer); a last network says, from all of them, which of a fixed set of
-permutations it was.
+All patches pass through one encoder. The feature of each patch then passes
+through a fully connected layer that belongs to the patch's place (the paper has
+a first fully connected layer that all places share). From the outputs of all
+places together, a last network predicts the order out of a fixed set of
+permutations.
 """
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +23,7 @@ from ssljax.models.heads import Mlp, Positionwise
 
 
 def jigsaw(
-  encoder,
+  encoder: nn.Module,
   *,
   grid: tuple[int, int] = (3, 3),
   orders: int = 64,
@@ -35,22 +37,24 @@ def jigsaw(
   """Classifies the permutation of the patches (section 3).
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    grid: rows and columns; a line of text has one row.
-    orders: permutations in the set, which is of maximal Hamming distance.
-    gap: pixels that a cell is larger than its patch; with jitter two patches
-      are 0 to twice as many apart. `gap`, `jitter` and `colours` are against
-      shortcuts; see `ssljax.augment.patches`. Beside these each patch
-      is standardised, as the paper does.
-    jitter: whether a patch stands anywhere in its cell.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    grid: rows and columns of the grid of patches; a line of text has one row.
+    orders: the number of permutations in the set, which are chosen for a large
+      Hamming distance.
+    gap: pixels by which a patch is smaller than its cell; with jitter, two
+      neighbours are between 0 and twice as many pixels apart. `gap`, `jitter`
+      and `colours` prevent shortcuts; see `ssljax.augment.patches`. Each patch
+      is also standardised, as in the paper.
+    jitter: whether a patch lies anywhere in its cell instead of in its middle.
     colours: 'drop', 'project' or 'keep'.
-    width: outputs of each place's own network.
-    hidden: units of the last one.
-    axis_name: the devices that share the mean and the batch statistics.
+    width: outputs of the layer of each place.
+    hidden: hidden units of the last network.
+    axis_name: the axis of the devices that share the batch statistics of the
+      last network.
 
   Raises:
-    UserError: an image too small for the grid, when the state is initialised;
-      more orders than there are.
+    UserError: `orders` is below 2 or above the number of permutations; or, when
+      the state is initialised, an image is too small for the grid.
   """
   count = grid[0] * grid[1]
   table = jnp.asarray(permutations(count, orders))
@@ -69,7 +73,7 @@ def jigsaw(
   )
 
   def task(key, batch):
-    """Patches in an order of the set `(batch, places, h, w, 3)`, and which."""
+    """Reordered patches `(batch, places, h, w, 3)`, and each image's order."""
     pieces, labels = cut(key, plain(unpadded(batch)), batch['index'])
     pieces = standardize(pieces)
     rows = jnp.arange(len(labels))[:, None]

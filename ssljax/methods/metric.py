@@ -1,59 +1,69 @@
 """Metric learning: pairs with a margin, triplets, N-pairs.
 
 Papers: Hadsell et al. 2006 (pairs), FaceNet, arXiv 1503.03832 (triplets), Sohn
-2016 (N-pairs). A row of one view is the anchor; the other view's rows, of all
-devices, are its candidates.
+2016 (N-pairs). Each row of the first view is an anchor. Its candidates are the
+rows of the second view on all devices.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
 from ssljax import losses, parallel
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.errors import check_known
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
+from ssljax.models.instances import Instances
 
 OBJECTIVES = ('margin', 'triplet', 'n_pair')
 
 
 def metric(
-  encoder,
-  projector,
+  encoder: nn.Module,
+  projector: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   objective: str = 'triplet',
   margin: float = 0.2,
   l2: float = 0.0,
   labelled: bool = False,
   axis_name: str | None = None,
 ) -> Method:
-  """Pulls a row to its positive and pushes it from its negatives.
+  """Pulls each anchor to its positive and pushes it away from its negatives.
 
-  The positive is the same row of the other view; with labels, the farthest
-  candidate of the same class. The negative of 'margin' and 'triplet' is
-  semi-hard: the nearest that is farther than the positive, and the farthest of
-  all where none is (FaceNet, section 3.2, mined in the global batch). 'n_pair'
-  takes all negatives.
+  The positive of an anchor is the same row of the other view. With labels, it
+  is the farthest candidate of the anchor's class. The objectives 'margin' and
+  'triplet' use one semi-hard negative: the nearest negative that is farther
+  away than the positive, or the farthest negative if none is (FaceNet, section
+  3.2; negatives are mined in the global batch). 'n_pair' uses all negatives.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    projector: module called with `train` and `mask`. Both views go through
-      encoder and projector as one batch.
-    views: `(key, images, index, widths)` to two pairs of (images, columns).
-    instances: `(projections, columns) -> rows, weights`, applied last.
-    objective: 'margin' and 'triplet', of unit rows, or 'n_pair', of rows as
-      they are.
-    margin: of the first two: a distance between pairs, a difference of squared
-      distances in a triplet.
-    l2: for 'n_pair': factor of the mean squared length of rows, which their
-      dot products would otherwise let grow.
-    labelled: images of one class (`batch['label']`, -1 for none) are no
-      negatives of each other.
-    axis_name: the devices whose rows are candidates.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`. Both views pass through
+      the encoder and the projector as one batch.
+    views: `(key, images, index, widths) -> views`, two pairs of (images,
+      columns).
+    instances: `(projections, columns) -> rows, weights`, applied after the
+      projector.
+    objective: 'margin' or 'triplet', which normalise the rows to unit length,
+      or 'n_pair', which uses the rows as they are.
+    margin: for 'margin', the distance from which on a negative costs nothing;
+      for 'triplet', how much larger the squared distance to the negative has to
+      be than the squared distance to the positive. 'n_pair' has no margin.
+    l2: for 'n_pair', factor of the penalty on the squared lengths of the rows
+      of a pair. Without the penalty the lengths grow, because longer rows have
+      larger dot products.
+    labelled: whether images of one class are positives and never negatives of
+      each other. The classes are in `batch['label']`, -1 for no class.
+    axis_name: the axis of the devices whose rows are candidates.
+
+  Raises:
+    UserError: the objective is unknown.
   """
   check_known('objective', objective, OBJECTIVES)
   parts = {'encoder': encoder, 'projector': projector}
@@ -63,7 +73,10 @@ def metric(
     return params, {'batch_stats': statistics}
 
   def belongs(batch, count, weights):
-    """(rows, candidates): what belongs with a row, and what may oppose it."""
+    """Which candidates are positives of a row, and which are negatives.
+
+    Both masks have the shape (rows, candidates).
+    """
     labels = jnp.full(len(batch['index']), -1)
     if labelled:
       labels = batch['label']
@@ -76,11 +89,15 @@ def metric(
     return same, ~same & shown
 
   def chosen(anchors, candidates, same, other):
-    """Places of each anchor's positive and negative; whether it has one."""
+    """Places of each anchor's positive and negative among the candidates.
+
+    The third array tells whether the anchor has a negative at all.
+    """
     anchors, candidates = jax.lax.stop_gradient((anchors, candidates))
     products = jnp.matmul(anchors, candidates.T, precision=Precision.HIGHEST)
     lengths = jnp.sum(candidates**2, axis=1)
-    # Squared distances but for the anchor's own length.
+    # The squared distance minus the anchor's squared length, which is the same
+    # for all candidates of the anchor.
     far = lengths - 2 * products
     positive = jnp.where(same, far, -jnp.inf).argmax(axis=1)
     limit = jnp.take_along_axis(far, positive[:, None], axis=1)
@@ -91,7 +108,7 @@ def metric(
     return positive, negative, other.any(axis=1)
 
   def compare(a, b, weights, same, other):
-    """The loss, and what it is where all rows are one point."""
+    """The loss, and the value of the loss if all rows were one point."""
     candidates = parallel.gather(b, axis_name)
     positive, negative, found = chosen(a, candidates, same, other)
     near, away = candidates[positive], candidates[negative]
@@ -121,7 +138,8 @@ def metric(
     )
     if objective != 'n_pair':
       a, b = losses.normalize(a), losses.normalize(b)
-    # Padding may hold anything, and must not be mined.
+    # Rows of padding may hold anything. They become zeros, because they must
+    # not affect the mining.
     a, b = (jnp.where(weights[:, None] > 0, x, 0) for x in (a, b))
     same, other = belongs(batch, len(a), weights)
     value, chance = compare(a, b, weights, same, other)

@@ -1,28 +1,31 @@
 """MoCo (arXiv 1911.05722) and MoCo v2 (arXiv 2003.04297).
 
-A query must find its key among a queue of older keys, which a slowly moving
-copy of the network has made.
+Each query must find its own key among a queue of older keys. The keys come from
+a slowly moving copy of the network.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from ssljax import losses, parallel
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.errors import UserError
 from ssljax.methods._inference import encoding
 from ssljax.methods._queue import enqueue
 from ssljax.models import networks
+from ssljax.models.instances import Instances
 
 
 def moco(
-  encoder,
-  projector,
+  encoder: nn.Module,
+  projector: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   temperature: float = 0.2,
   momentum: float = 0.999,
   queue: int = 65536,
@@ -32,28 +35,38 @@ def moco(
 ) -> Method:
   """Momentum contrast; v1 and v2 differ in projector, views and temperature.
 
-  Keys are shuffled over the global batch before the target network and put
-  back after it, so that its split BatchNorm (`groups` of the modules, a
-  constant of the config) never normalises a key with the images that its query
-  was normalised with; else the statistics tell which key is the query's
-  (section 3.3).
+  The images of the keys are shuffled over the global batch before they pass the
+  target network, and the keys are put back in order after it. The split
+  BatchNorm of the modules (`groups`, a constant of the config) then normalises
+  a key and its query together with different images. Otherwise the batch
+  statistics would reveal which key belongs to a query (section 3.3).
 
-  State: 'target', which starts as a copy of the online network and has
-  statistics of its own; 'queue', whose rows start as random unit vectors, with
-  the weight and the step of each, and the 'pointer' to the next to be replaced.
+  State: 'target' starts as a copy of the online network and has batch
+  statistics of its own. 'queue' holds the rows, which start as random unit
+  vectors, the weight and the step of each row, and the 'pointer' to the row
+  that is replaced next.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
     projector: module called with `train` and `mask`.
-    views: `(key, images, index, widths)` to two pairs of (images, columns).
-    instances: `(projections, columns) -> rows, weights`, applied last.
-    temperature: 0.07 in v1, 0.2 in v2.
-    momentum: of the target, moved once per optimizer step.
-    queue: its rows; a multiple of the rows that a step of all devices enqueues.
-    queue_steps: its length in steps instead, which suits any number of rows.
-    symmetric: either view is the query of the other, against the same queue,
-      and the keys of both are enqueued together.
-    axis_name: the devices whose keys fill one queue.
+    views: `(key, images, index, widths) -> views`, two pairs of (images,
+      columns).
+    instances: `(projections, columns) -> rows, weights`, applied after the
+      projector.
+    temperature: divides the cosines; 0.07 in v1, 0.2 in v2.
+    momentum: EMA decay of the target per optimizer step.
+    queue: the number of rows in the queue, a multiple of the rows that all
+      devices enqueue per step.
+    queue_steps: the length of the queue in steps, which replaces `queue` and
+      suits any number of rows per step; 0 uses `queue`.
+    symmetric: whether each view provides queries for the keys of the other
+      view. Both directions use the same queue, and the keys of both views are
+      enqueued together.
+    axis_name: the axis of the devices whose keys fill one queue.
+
+  Raises:
+    UserError: when the state is initialised, for a `queue` that is not a
+      multiple of the rows per step.
   """
   parts = {'encoder': encoder, 'projector': projector}
 
@@ -67,7 +80,7 @@ def moco(
     if length % count:
       raise UserError(
         f'Found a queue of {queue} rows; expected a multiple of the {count} '
-        f'that a step enqueues. Set method.queue to '
+        f'rows that each step enqueues. Set method.queue to '
         f'{max(1, round(queue / count)) * count}, or change the batch size.'
       )
     rows = jax.random.normal(queue_key, (length, shown.shape[1]))
@@ -97,7 +110,10 @@ def moco(
     )
 
   def shuffled_keys(key, target, images, columns):
-    """Rows of a view by the target, its batches shuffled; new statistics."""
+    """Rows of a view from the target, their weights, and new statistics.
+
+    The target sees the images of all devices in a random order.
+    """
     size = len(images)
     order = jax.random.permutation(key, size * parallel.size(axis_name))
 
@@ -117,7 +133,8 @@ def moco(
     return jax.lax.stop_gradient((rows, weights, statistics))
 
   def renewed(older, keys, step):
-    # View by view: the other way round, devices would decide the order.
+    # Each view is gathered by itself. If each device's views were concatenated
+    # first, the order of the rows would depend on the number of devices.
     rows, weights = (
       jnp.concatenate([parallel.gather(x, axis_name) for x in each])
       for each in zip(*keys, strict=True)
@@ -170,12 +187,13 @@ def moco(
       'target': target,
       'queue': renewed(older, keys, step),
     }
-    return sum(values) / len(values), (state, metrics)
+    value = jnp.asarray(sum(values) / len(values))
+    return value, (state, metrics)
 
   def after_step(params, method_state, step):
     del step
     target = method_state['target']
-    # optax counts the other way round: 1 - momentum is the new value's share.
+    # The step size of optax is the share of the new value, 1 - momentum.
     moved = optax.incremental_update(params, target['params'], 1 - momentum)
     return method_state | {'target': {**target, 'params': moved}}
 

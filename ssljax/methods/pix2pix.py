@@ -1,5 +1,6 @@
-"""pix2pix (arXiv 1611.07004): from a noisy image to its print, by pairs."""
+"""pix2pix (arXiv 1611.07004): from noisy images to their print, with pairs."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -12,30 +13,33 @@ from ssljax.models import networks
 
 
 def pix2pix(
-  encoder,
-  decoder,
-  critic,
+  encoder: nn.Module,
+  decoder: nn.Module,
+  critic: nn.Module,
   *,
   l1: float = 100.0,
   axis_name: str | None = None,
 ) -> Method:
-  """L1 and a critic that sees both sides of a pair (eq. 1, 3 and 4).
+  """L1 loss, and a critic that sees both pictures of a pair (eq. 1, 3 and 4).
 
-  The pair is `batch['image']` and `batch['clean']`. Both players move at
-  once; see `_players`. The paper's noise is dropout,
-  which it found to be ignored; there is none here.
+  A pair is an image of `batch['image']` and its print in `batch['clean']`. Both
+  players learn from the same step; see `_players`. The paper uses dropout as
+  noise and reports that it changes the pictures little. There is no noise here.
 
   Args:
-    encoder: module that sows its maps, the first half of the U-Net.
-    decoder: module, features and maps to a picture.
-    critic: module, pairs beside one another in the channels to logits.
-    l1: weight of the L1 part beside the adversarial part's 1.
-    axis_name: the devices that share the batch statistics.
+    encoder: module that sows its feature maps, the first half of the U-Net.
+    decoder: module from features and maps to a picture.
+    critic: module from pairs to logits; the two pictures of a pair are
+      concatenated along the channels.
+    l1: weight of the L1 loss; the adversarial loss has weight 1.
+    axis_name: the axis of the devices; unused, because the loss is a mean over
+      examples and the encoder itself shares its batch statistics.
 
   Raises:
-    UserError: data without clean pictures, or of another size than the images.
+    UserError: the data has no clean pictures, or clean pictures of another size
+      than the images; raised when the state is initialised.
   """
-  del axis_name  # means over examples; statistics are the encoder's
+  del axis_name
   parts = {'encoder': encoder, 'decoder': decoder}
   predict = drawing(parts)
 

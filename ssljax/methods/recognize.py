@@ -1,38 +1,42 @@
-"""Reading: an encoder, two fully connected layers and CTC (Graves, 2006)."""
+"""Reading text: an encoder, a head and CTC (Graves et al., 2006)."""
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from ssljax import losses
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 
 
 def recognize(
-  encoder,
-  head,
+  encoder: nn.Module,
+  head: nn.Module,
   *,
-  views=None,
+  views: Views | None = None,
   freeze: tuple[str, ...] = (),
   axis_name: str | None = None,
 ) -> Method:
-  """Supervised recognition on `batch['label']`, int32 `(batch, length)`.
+  """Supervised recognition with `batch['label']`, int32 `(batch, length)`.
 
-  Labels are padded on the right with 0, which is also CTC's blank.
+  Labels are padded on the right with 0, which is also the blank of CTC.
 
   Args:
-    encoder: module, images to `(batch, time, d)`.
-    head: module, features to logits `(batch, time, classes)`.
-    views: `(key, images, index, widths)` to one view; None trains on plain
-      images.
-    freeze: ('encoder',) runs it behind `stop_gradient`, which also removes
-      its backward pass; the optimizer must freeze it too.
-    axis_name: the devices that share the mean.
+    encoder: module from images to `(batch, time, d)`.
+    head: module from features to logits `(batch, time, classes)`.
+    views: `(key, images, index, widths) -> views`, one pair of (images,
+      columns). None trains on plain images.
+    freeze: ('encoder',) stops the gradient after the encoder, which also saves
+      the encoder's backward pass. The optimizer must freeze the encoder too.
+    axis_name: the axis of the devices that share the weighted mean of the loss.
   """
 
-  def logits(params, images):
+  def logits(params, images) -> Any:
     features = encoder.apply({'params': params['encoder']}, images)
     if 'encoder' in freeze:
       features = jax.lax.stop_gradient(features)
@@ -63,8 +67,8 @@ def recognize(
       labels,
       (labels == 0).astype(jnp.float32),
     )
-    # optax gives a label that needs more frames than there are a finite loss
-    # of about 1e5 with a meaningless gradient: such samples are left out.
+    # If a label needs more frames than the image has, optax gives a finite loss
+    # of about 1e5 with a meaningless gradient. These samples are left out.
     repeats = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] > 0)
     needed = (labels > 0).sum(axis=1) + repeats.sum(axis=1)
     feasible = (needed <= shown).astype(jnp.float32)
@@ -73,7 +77,7 @@ def recognize(
     return value, (method_state, metrics)
 
   def shown_frames(outputs, images, widths, columns):
-    """Frames of each image before the padding on its right, which CTC skips."""
+    """The number of frames of each image that are not padding on its right."""
     time = outputs.shape[1]
     if widths is None:
       return jnp.full(len(outputs), time)

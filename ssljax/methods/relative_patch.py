@@ -1,11 +1,13 @@
-"""Relative patch position (arXiv 1505.05192): where does the neighbour stand?
+"""Relative patch position (arXiv 1505.05192): where does a neighbour lie?
 
-A patch from the middle of a grid and one of its neighbours go through one
-encoder; from both features together a small network says which neighbour it is.
+The patch in the middle of a grid and one of its neighbours pass through the
+same encoder. From both features together, a small network predicts which
+neighbour it is.
 """
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -19,7 +21,7 @@ from ssljax.models.heads import Mlp
 
 
 def relative_patch(
-  encoder,
+  encoder: nn.Module,
   *,
   grid: tuple[int, int] = (3, 3),
   gap: int = 4,
@@ -28,21 +30,23 @@ def relative_patch(
   hidden: int = 128,
   axis_name: str | None = None,
 ) -> Method:
-  """Classifies the neighbour's place, 8-way on a grid of 3x3 (section 3).
+  """Classifies the neighbour's place, 8 classes on a 3x3 grid (section 3).
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    grid: rows and columns; a line of text has one row.
-    gap: pixels that a cell is larger than its patch; with jitter two patches
-      are 0 to twice as many apart. `gap`, `jitter` and `colours` are against
-      shortcuts; see `ssljax.augment.patches`.
-    jitter: whether a patch stands anywhere in its cell.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    grid: rows and columns of the grid of patches; a line of text has one row.
+    gap: pixels by which a patch is smaller than its cell; with jitter, two
+      neighbours are between 0 and twice as many pixels apart. `gap`, `jitter`
+      and `colours` prevent shortcuts; see `ssljax.augment.patches`.
+    jitter: whether a patch lies anywhere in its cell instead of in its middle.
     colours: 'drop', 'project' or 'keep'.
-    hidden: units of the network over both features.
-    axis_name: the devices that share the mean and the batch statistics.
+    hidden: hidden units of the network over both features.
+    axis_name: the axis of the devices that share the batch statistics of this
+      network.
 
   Raises:
-    UserError: an image too small for the grid, when the state is initialised.
+    UserError: an image is too small for the grid; raised when the state is
+      initialised.
   """
   count = grid[0] * grid[1]
   middle = count // 2
@@ -59,7 +63,7 @@ def relative_patch(
   )
 
   def task(key, batch):
-    """Middle patches, neighbours, and which neighbour each is."""
+    """Middle patches, one neighbour of each, and the neighbours' classes."""
     pieces, labels = cut(key, plain(unpadded(batch)), batch['index'])
     rows = jnp.arange(len(labels))
     return pieces[:, middle], pieces[rows, neighbours[labels]], labels
@@ -96,9 +100,9 @@ def relative_patch(
 
   def loss(params, method_state, batch, key, step):
     del step
-    *pair, labels = task(key, batch)
+    middles, others, labels = task(key, batch)
     outputs, features, statistics = logits(
-      params, method_state['batch_stats'], *pair, True
+      params, method_state['batch_stats'], middles, others, True
     )
     values, hits = losses.classification(outputs, labels)
     metrics = {
@@ -109,8 +113,10 @@ def relative_patch(
     return values.mean(), ({'batch_stats': statistics}, metrics)
 
   def examine(params, method_state, batch, key):
-    *pair, labels = task(key, batch)
-    outputs, _, _ = logits(params, method_state['batch_stats'], *pair, False)
+    middles, others, labels = task(key, batch)
+    outputs, _, _ = logits(
+      params, method_state['batch_stats'], middles, others, False
+    )
     return {'accuracy': losses.classification(outputs, labels)[1]}, {}
 
   return Method(init=init, loss=loss, encode=encoding(encoder), examine=examine)

@@ -1,12 +1,14 @@
-"""Rotation (RotNet, arXiv 1803.07728): by which turn does the image stand?
+"""Rotation (RotNet, arXiv 1803.07728): by which angle was the image turned?
 
-All turns of an image are in one batch, as in the paper (section 3.1), so that
-no other difference between images tells them.
+A batch contains all turns of each image, as in the paper (section 3.1), so that
+only the angle distinguishes one class of images from another.
 """
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from ssljax import losses
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain, unpadded
 from ssljax.core import Method
 from ssljax.errors import UserError
@@ -16,32 +18,43 @@ from ssljax.models.heads import Classifier
 
 
 def rotation(
-  encoder, *, views=None, turns: int = 4, axis_name: str | None = None
+  encoder: nn.Module,
+  *,
+  views: Views | None = None,
+  turns: int = 4,
+  axis_name: str | None = None,
 ) -> Method:
-  """Classifies the turn of an image (eq. 2).
+  """Classifies by which angle an image was turned (eq. 2).
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    views: `(key, images, index, widths)` to one view; None learns from plain
-      images.
-    turns: 4, by 90 degrees each; or 2, upright and upside down, where an image
-      is not square. On text 180 degrees leave some characters what they are
-      (0, 8) or make others (6, 9); a line as a whole still tells.
-    axis_name: the devices that share the mean and the batch statistics.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    views: `(key, images, index, widths) -> views`, one pair of (images,
+      columns). None trains on plain images.
+    turns: 4 (multiples of 90 degrees), or 2 (upright and upside down) for
+      images that are not square. Turned by 180 degrees, some characters look
+      the same (0, 8) or become other characters (6, 9), but a line of text as a
+      whole still shows whether it is upside down.
+    axis_name: the axis of the devices; unused, because the loss is a mean over
+      examples and the encoder itself shares its batch statistics.
 
   Raises:
-    UserError: another number of turns, or four of images that are not square.
+    UserError: `turns` is neither 2 nor 4; or, on the first step, `turns` is 4
+      and the images are not square.
   """
+  del axis_name
   if turns not in (2, 4):
-    raise UserError(f'Found {turns} turns; expected 4, or 2 of lines of text.')
+    raise UserError(
+      f'Found {turns} turns; expected 4, or 2 for images that are not square. '
+      'Set method.turns.'
+    )
   parts = {'encoder': encoder, 'head': Classifier(turns, pooled=True)}
 
   def turned(images):
-    """All turns of all images; those by one angle are one after another."""
+    """All turns of all images, angle by angle, and their classes."""
     if turns == 4 and images.shape[1] != images.shape[2]:
       raise UserError(
         f'Found images of {images.shape[1]}x{images.shape[2]} pixels for 4 '
-        'rotations; expected square ones. Set method.turns=2.'
+        'rotations; expected square images. Set method.turns=2.'
       )
     quarters = range(0, 4, 4 // turns)
     made = [jnp.rot90(images, each, axes=(1, 2)) for each in quarters]

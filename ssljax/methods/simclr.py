@@ -1,46 +1,52 @@
 """SimCLR (arXiv 2002.05709), on images and on sequences (SeqCLR, 2012.10873).
 
-Two views of an image, one encoder and projector; each instance of one view
-must find itself among the instances of the other.
+Two views of each image pass through one encoder and one projector. Each
+instance of one view must find itself among the instances of the other view.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ssljax import losses, parallel
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
+from ssljax.models.instances import Instances
 
 
 def simclr(
-  encoder,
-  projector,
+  encoder: nn.Module,
+  projector: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   temperature: float = 0.1,
   contrast: str = 'info_nce',
   negatives: str = 'batch',
   axis_name: str | None = None,
 ) -> Method:
-  """Project, pool into instances, contrast.
+  """Projects features, pools them into instances and contrasts instances.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
-    projector: module called with `train` and `mask`. Both views go through
-      encoder and projector as one batch, as in the paper's code.
-    views: `(key, images, index, widths)` to two pairs of (images, columns).
-    instances: `(projections, columns) -> rows, weights`, applied last.
-    temperature: of the loss.
-    contrast: 'info_nce', the article's, whose negatives are the other view's
-      instances, or 'nt_xent', the paper's (eq. 1), with both views'.
-    negatives: 'batch', as in the papers: the instances of all images on all
-      devices. 'image': only those of the same image, which share its style
-      and so leave what is written as the one thing to tell them apart;
-      for 'info_nce'.
-    axis_name: the devices whose instances are negatives.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    projector: module called with `train` and `mask`. Both views pass through
+      the encoder and the projector as one batch, as in the paper's code.
+    views: `(key, images, index, widths) -> views`, two pairs of (images,
+      columns).
+    instances: `(projections, columns) -> rows, weights`, applied after the
+      projector.
+    temperature: divides the cosines in the loss.
+    contrast: 'info_nce' is the loss of the SeqCLR article; its negatives are
+      instances of the other view. 'nt_xent' is the loss of the SimCLR paper
+      (eq. 1); its negatives are instances of both views.
+    negatives: 'batch' takes the instances of all images on all devices, as in
+      the papers. 'image' takes only the instances of the same image. These
+      share the style of the image, so that only their content tells them apart.
+      'image' needs the contrast 'info_nce'.
+    axis_name: the axis of the devices whose instances are negatives.
   """
   parts = {'encoder': encoder, 'projector': projector}
 
@@ -62,10 +68,11 @@ def simclr(
     function = getattr(losses, contrast)
     value = function(a, b, temperature=temperature, **options)
     accuracy, chance = losses.retrieval_accuracy(a, b, **options)
-    # Of all devices before the logarithm; 0 where no row counts.
+    # The mean over devices is taken before the logarithm. It is 0 if no row
+    # counts.
     chance = parallel.mean(chance, axis_name)
     chance = jnp.where(chance > 0, chance, 1)
-    # NT-Xent has 2N - 1 candidates where InfoNCE has N.
+    # InfoNCE has N candidates for each row, NT-Xent has 2N - 1.
     candidates = 1 / chance if contrast == 'info_nce' else 2 / chance - 1
     metrics = {
       'retrieval': accuracy,

@@ -1,26 +1,29 @@
 """SimSiam (arXiv 2011.10566): two views, no negatives, no momentum encoder.
 
-Each view's prediction is to equal the other view's projection, through which
-no gradient flows.
+The prediction from each view must match the projection of the other view. No
+gradient flows through the projection.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ssljax import losses
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
+from ssljax.models.instances import Instances
 
 
 def simsiam(
-  encoder,
-  projector,
-  predictor,
+  encoder: nn.Module,
+  projector: nn.Module,
+  predictor: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   l2: float = 1e-3,
   predict: bool = True,
   stop_gradient: bool = True,
@@ -28,23 +31,27 @@ def simsiam(
 ) -> Method:
   """The article's SimSiam: project, predict, pool both into instances.
 
-  Its projector and predictor carry Keras's `l2(0.001)` on their first Dense
-  layer, but the `total_loss` that it prints does not add the penalty. Read
-  here as meant to be added: l2 · Σ w² over these two kernels, as Keras does.
+  In the article, the first Dense layer of the projector and of the predictor
+  has Keras's `l2(0.001)`, but the `total_loss` that the article prints does not
+  add this penalty. Here the penalty is added, as Keras would do it: l2 · Σ w²
+  over the two kernels.
 
   Args:
-    encoder: module, `(batch, height, width, 3)` to `(batch, time, d)`.
-    projector: module called with `train` and `mask`. Each view goes through it
-      alone, with batch statistics of its own, as in the article.
-    predictor: the same.
-    views: `(key, images, index, widths)` to two pairs of (images, columns).
-    instances: `(rows, columns) -> rows, weights`, applied last, to what the
-      loss compares.
-    l2: factor of the penalty; 0 leaves it out.
-    predict: False compares projections with each other: without a predictor
-      the features collapse, and this is there to show it.
-    stop_gradient: False lets the gradient reach both sides, with the same end.
-    axis_name: the devices that share the mean and the batch statistics.
+    encoder: module from `(batch, height, width, 3)` to `(batch, time, d)`.
+    projector: module called with `train` and `mask`. Each view passes through
+      the projector separately, with batch statistics of its own, as in the
+      article.
+    predictor: module called in the same way.
+    views: `(key, images, index, widths) -> views`, two pairs of (images,
+      columns).
+    instances: `(frames, columns) -> rows, weights`, applied last; the loss
+      compares the rows.
+    l2: factor of the penalty; 0 leaves the penalty out.
+    predict: False leaves out the predictor and compares projections with each
+      other, to show that the features then collapse.
+    stop_gradient: False lets the gradient flow through the projections too, to
+      show that the features then collapse.
+    axis_name: the axis of the devices that share the weighted mean of the loss.
   """
   heads = {'projector': projector}
   if predict:
@@ -57,7 +64,7 @@ def simsiam(
     return params, {'batch_stats': statistics}
 
   def branch(params, statistics, features, columns):
-    """(projection, prediction, weights) of a view's rows; new statistics."""
+    """(projection, prediction, weights) of one view, and new statistics."""
     outputs, statistics = networks.apply(
       heads, params, statistics, features, train=True, mask=columns >= 0
     )
@@ -77,7 +84,7 @@ def simsiam(
     (z1, p1, shown1), statistics = branch(params, statistics, a, first_columns)
     (z2, p2, shown2), statistics = branch(params, statistics, b, second_columns)
     t1, t2 = jax.lax.stop_gradient((z1, z2)) if stop_gradient else (z1, z2)
-    # A row counts where both views show it.
+    # A row counts only where both views show it.
     options = {'weights': shown1 * shown2, 'axis_name': axis_name}
     value = (
       losses.negative_cosine(p1, t2, **options) / 2

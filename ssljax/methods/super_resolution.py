@@ -1,5 +1,6 @@
-"""Super-resolution (SRGAN, arXiv 1609.04802): what did the small image show?"""
+"""Super-resolution (SRGAN, arXiv 1609.04802): enlarge a small image."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -13,44 +14,50 @@ from ssljax.models import networks
 
 
 def super_resolution(
-  encoder,
-  decoder,
-  critic,
+  encoder: nn.Module,
+  decoder: nn.Module,
+  critic: nn.Module,
   *,
   factor: int = 4,
   adversarial: float = 0.001,
   axis_name: str | None = None,
 ) -> Method:
-  """Content and adversarial parts (eq. 3, 4 and 6).
+  """Content and adversarial losses (eq. 3, 4 and 6).
 
-  The content part is the pixels' mean squared error (eq. 4), not the distance
-  of VGG's features (eq. 5), as nothing here is trained on ImageNet. The network
-  sees the bicubic enlargement and draws what is to be added to it.
+  The content loss is the mean squared error of the pixels (eq. 4). The distance
+  between VGG features (eq. 5) is not used, because nothing here is trained on
+  ImageNet. The network sees the bicubic enlargement of the small image and
+  draws the difference that is added to the enlargement.
 
-  Both players move at once; see `_players`.
+  Both players learn from the same step; see `_players`.
 
   Args:
-    encoder: module that sows its maps.
-    decoder: module, features and maps to a picture.
-    critic: module, pictures to logits.
-    factor: by which each side is made smaller; it divides both.
-    adversarial: weight of the critic's opinion beside the content's 1.
-    axis_name: the devices that share the batch statistics.
+    encoder: module that sows its feature maps.
+    decoder: module from features and maps to a picture.
+    critic: module from pictures to logits.
+    factor: each side of the small image is the image's side divided by this
+      factor.
+    adversarial: weight of the generator's adversarial loss; the content loss
+      has weight 1.
+    axis_name: the axis of the devices; unused, because the loss is a mean over
+      examples and the encoder itself shares its batch statistics.
 
   Raises:
-    UserError: a factor that does not divide the image's sides.
+    UserError: the factor does not divide both sides of the images; raised when
+      the state is initialised.
   """
-  del axis_name  # means over examples; statistics are the encoder's
+  del axis_name
   parts = {'encoder': encoder, 'decoder': decoder}
 
   def pair(batch):
-    """The bicubic enlargement of the small image, and the image."""
+    """The bicubic enlargements of the small images, and the images."""
     images = plain(batch['image'])
     batch_size, height, width, channels = images.shape
     if height % factor or width % factor:
       raise UserError(
         f'Found images of {height}x{width} pixels to make {factor} times '
-        'smaller; expected a factor of both sides. Set method.factor.'
+        'smaller; expected a number that divides both sides. Set '
+        'method.factor.'
       )
     small = (batch_size, height // factor, width // factor, channels)
     small = jax.image.resize(images, small, 'cubic')

@@ -1,9 +1,11 @@
-"""Classification with labels: the supervised method on images."""
+"""Supervised classification of images."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ssljax import losses
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
@@ -11,23 +13,26 @@ from ssljax.models import networks
 
 
 def supervised(
-  encoder,
-  head,
+  encoder: nn.Module,
+  head: nn.Module,
   *,
-  views=None,
+  views: Views | None = None,
   freeze: tuple[str, ...] = (),
   axis_name: str | None = None,
 ) -> Method:
-  """Softmax cross-entropy on `batch['label']`, int32 `(batch,)`.
+  """Softmax cross-entropy with `batch['label']`, int32 `(batch,)`.
+
+  A label of -1 marks an image without a label, which does not count.
 
   Args:
-    encoder: module, images to `(batch, d)`.
-    head: module, features to logits `(batch, classes)`.
-    views: `(key, images, index, widths)` to one view; None trains on plain
-      images.
-    freeze: ('encoder',) runs it in inference mode behind `stop_gradient`, so
-      that its statistics stay; the optimizer must freeze it too.
-    axis_name: the devices that share the mean and the batch statistics.
+    encoder: module from images to `(batch, d)`.
+    head: module from features to logits `(batch, classes)`.
+    views: `(key, images, index, widths) -> views`, one pair of (images,
+      columns). None trains on plain images.
+    freeze: ('encoder',) stops the gradient after the encoder and runs the
+      encoder in inference mode, so that its batch statistics do not change. The
+      optimizer must freeze the encoder too.
+    axis_name: the axis of the devices that share the weighted mean of the loss.
   """
   parts = {'encoder': encoder, 'head': head}
 
@@ -55,7 +60,7 @@ def supervised(
       {'head': head}, params, statistics, features, train=True
     )
     labels = batch['label']
-    # -1 is an image without a label.
+    # Images without a label have the label -1.
     weights = (labels >= 0).astype(jnp.float32)
     values, hits = losses.classification(
       outputs['head'], jnp.maximum(labels, 0)

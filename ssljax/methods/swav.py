@@ -1,14 +1,17 @@
 """SwAV (arXiv 2006.09882): predict a view's cluster from the other views.
 
-The clusters are prototypes that are learned online; codes spread the views of
-a batch evenly over them (Sinkhorn), which keeps all of them from one cluster.
+The clusters are prototypes, which are learned online. Sinkhorn's algorithm
+spreads the codes of a batch evenly over the prototypes, because otherwise all
+views could end up in one cluster.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
 from ssljax import losses, parallel
+from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.clustering import perplexity
 from ssljax.core import Method
@@ -16,16 +19,17 @@ from ssljax.errors import check_known
 from ssljax.methods._inference import encoding
 from ssljax.methods._queue import enqueue
 from ssljax.models import networks
+from ssljax.models.instances import Instances
 
-ASSIGNED = 2  # views that have codes: the large ones
+ASSIGNED = 2  # the number of views that have codes: the large views
 
 
 def swav(
-  encoder,
-  projector,
+  encoder: nn.Module,
+  projector: nn.Module,
   *,
-  views,
-  instances,
+  views: Views,
+  instances: Instances,
   prototypes: int = 64,
   temperature: float = 0.1,
   epsilon: float = 0.05,
@@ -38,31 +42,39 @@ def swav(
 ) -> Method:
   """Swapped prediction between the views of an image (eq. 1 to 6).
 
-  Features and prototypes are normalised in the forward pass, where the paper's
-  code renormalises the prototypes in place after each step. Prototypes that
-  stay as they are at first are the optimizer's business (`hold`).
+  Projections and prototypes are normalised in the forward pass, whereas the
+  paper's code renormalises the prototypes in place after each step. To keep the
+  prototypes fixed in the first steps, use the optimizer's option `hold`.
 
-  State: 'queue', projections of the last `queue_steps` steps for each of the
-  two large views, that take part in Sinkhorn's sums and in nothing else; it is
-  used from the step `queue_from` on, and only once it is full.
+  State: 'queue' holds the projections of the last `queue_steps` steps for each
+  of the two large views. These rows take part only in the sums of Sinkhorn's
+  algorithm. The queue is used from the step `queue_from` on, and only once it
+  is full.
 
   Args:
-    encoder: module, images to `(batch, d)` or `(batch, time, d)`.
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
     projector: module called with `train` and `mask`.
-    views: `(key, images, index, widths)` to two large (images, columns) and
-      any number of small ones, whose clusters are predicted from none.
-    instances: `(projections, columns) -> rows, weights`, applied last.
-    prototypes: K.
-    temperature: of the prediction.
-    epsilon: of Sinkhorn's entropy: the larger, the more even the codes.
-    iterations: of Sinkhorn.
-    codes: 'soft', as in the paper's results, or 'hard': the nearest corner,
-      one cluster a row (section 3.1).
-    queue_steps: steps that the queue remembers; 0 has none.
-    queue_from: the step to use it from.
-    normalize: False leaves features and prototypes at their lengths, which is
-      there to show what that does.
-    axis_name: the devices over which the clusters are even.
+    views: `(key, images, index, widths) -> views`, pairs of (images, columns):
+      two large views and any number of small views. Small views have no codes,
+      so that no view predicts them.
+    instances: `(projections, columns) -> rows, weights`, applied after the
+      projector.
+    prototypes: K, the number of prototypes.
+    temperature: divides the scores of the prediction.
+    epsilon: weight of the entropy in Sinkhorn's algorithm; the larger the
+      weight, the softer the codes.
+    iterations: iterations of Sinkhorn's algorithm.
+    codes: 'soft', as in the paper's results, or 'hard', which rounds a code to
+      a single cluster (section 3.1).
+    queue_steps: the number of steps that the queue remembers; 0 for no queue.
+    queue_from: the first step that uses the queue.
+    normalize: False keeps the lengths of projections and prototypes, to show
+      the effect of normalisation.
+    axis_name: the axis of the devices whose rows together are spread evenly
+      over the prototypes.
+
+  Raises:
+    UserError: the kind of codes is unknown.
   """
   check_known('kind of codes', codes, ('soft', 'hard'))
   parts = {'encoder': encoder, 'projector': projector}
@@ -95,7 +107,7 @@ def swav(
     return instances(outputs['projector'], columns)[0]
 
   def project(key, params, statistics, batch):
-    """Features, unit rows and their weights of each view; new statistics."""
+    """Features, rows and weights of each view, and the new statistics."""
     shown = views(key, batch['image'], batch['index'], batch.get('width'))
     features, rows, weights, statistics = networks.encode_sizes(
       encoder, {'projector': projector}, params, statistics, shown, instances
@@ -107,13 +119,16 @@ def swav(
     return jnp.matmul(rows, table.T, precision=Precision.HIGHEST)
 
   def own_part(queued):
-    """A device's share of the queue, so that each row is summed once."""
+    """This device's share of the queue.
+
+    Sinkhorn's sums over all devices then count each row once.
+    """
     share = queued.shape[1] // parallel.size(axis_name)
     start = parallel.rank(axis_name) * share
     return jax.lax.dynamic_slice_in_dim(queued, start, share, axis=1)
 
   def assign(params, rows, weights, queue, step):
-    """Codes of the large views, without a gradient."""
+    """The codes of the large views, without a gradient."""
     count = rows.shape[1]
     if queue is not None:
       full = queue['filled'] >= queue['rows'].shape[1]

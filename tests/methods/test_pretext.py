@@ -321,7 +321,7 @@ def test_bad_input_is_named():
       _init(method(Encoder(), Decoder(), Critic()), smaller)
   with pytest.raises(UserError, match=r'16x16 pixels to make 3 times smaller'):
     _init(super_resolution(Encoder(), Decoder(), Critic(), factor=3), batch)
-  with pytest.raises(UserError, match=r'4 pictures a step for a pool of 3'):
+  with pytest.raises(UserError, match=r'4 pictures per step for a pool of 3'):
     _step(cyclegan(Encoder(), Decoder(), Critic(), pool=3), batch)
   with pytest.raises(UserError, match=r'Pixels as the encoder of a task'):
     _init(autoencoder(Pixels(), Decoder()), batch)
