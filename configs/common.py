@@ -9,19 +9,23 @@ import difflib
 import ml_collections
 from ml_collections import ConfigDict
 
-# The four that a laptop's minutes are enough for.
+# A laptop's minutes are enough for these four layouts.
 LAYOUTS = ('arcs', 'colors', 'textured', 'hollow')
 SEEN_LAYOUTS = (*LAYOUTS, 'overlap', 'warp', 'grid', 'salt', 'spaced')
 UNSEEN_LAYOUTS = ('arched', 'pixel', 'shadow', 'jpeg')
 
 
 def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
-  """'article,seed=3' -> {'scale': 'article', 'seed': 3, ...defaults}.
+  """Reads 'article,seed=3' as {'scale': 'article', 'seed': 3, ...defaults}.
 
   Args:
-    arg: what stands behind the colon of `--config=file.py:arg`.
-    scales: allowed scales; `laptop` is the default.
-    **known: further keys with their defaults, which give the type.
+    arg: the text behind the colon of `--config=file.py:arg`.
+    scales: the allowed scales; the default is `laptop`.
+    **known: the other keys, each with its default; a value gets the type of
+      its default.
+
+  Raises:
+    ValueError: an unknown scale or key, or a value of another type.
   """
   values = {'scale': 'laptop', **known}
   for item in filter(None, (arg or '').split(',')):
@@ -49,10 +53,14 @@ def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
 
 
 def paced(size: dict, pace: tuple[int, int] | None, scale: str) -> dict:
-  """The size of a stage at `pace` = (images a step, steps for one step).
+  """Changes the batch size and the number of steps of a stage to a pace.
 
-  Only `laptop` takes more steps by it: `smoke` has to be short, and `article`
-  counts epochs.
+  Args:
+    size: the stage's `batch_size` and `steps`.
+    pace: the images per step, and the number of steps that replace one step;
+      None keeps the size.
+    scale: only `laptop` takes more steps, because `smoke` has to be short and
+      `article` counts epochs.
   """
   if pace is None:
     return size
@@ -82,30 +90,38 @@ def stage(
   best_rate_of=(),
   probe=False,
 ):
-  """One stage of a recipe.
+  """Describes one stage of a recipe.
 
   Args:
-    method: name of a file in `ssljax/methods`, and its options.
-    optimizer: options of `ssljax.optim.optimizer`, and `warmup_share`.
-    batch_size: examples a step, over all devices.
-    epochs: passes over the data; above 0, they go before `steps`.
+    method: `name`, which is the name of a file in `ssljax/methods`, and the
+      method's options.
+    optimizer: options of `ssljax.optim.optimizer`, and `warmup_share`, the
+      share of the steps in which the learning rate grows.
+    batch_size: examples per step, over all devices.
+    epochs: passes over the data. If above 0, they set the number of steps, and
+      `steps` is ignored.
     steps: optimizer steps.
-    split: of the data set; 'a+b' for two of them together.
-    count: only the first so many examples.
-    per_class: only so many images of each class, drawn by the stage's seed.
-    share: only this share of each class, drawn in the same way.
-    layouts: only examples of these layouts.
-    clean: 'own' gives each example the plain print behind it, 'other' that of
-      another one; of rendered data.
-    views: options of `ssljax.augment.text.text_views`.
-    take: part -> where to take it from: an earlier stage, another run's folder
-      (its first stage is meant) or a stage's folder in it.
-    freeze: parts that stay as they are.
-    seed: added to the run's.
-    match_compute: earlier stages whose FLOPs together set the steps.
-    best_rate_of: earlier stages; the learning rate of the one with the best
-      validation accuracy is used.
-    probe: a linear classifier watches; of images that have classes.
+    split: the split of the data set; 'a+b' joins two splits.
+    count: uses only this many examples, the first ones.
+    per_class: uses only this many images of each class, drawn by the stage's
+      seed.
+    share: uses only this share of each class, drawn by the stage's seed.
+    layouts: uses only examples of these layouts.
+    clean: 'own' adds to each example the plain print behind its image, 'other'
+      the plain print behind another image. Only rendered data has prints.
+    views: options of `ssljax.augment.text.text_views`, or on images of
+      `ssljax.augment.policies.policy_views`.
+    take: part -> where to take it from: an earlier stage, the folder of another
+      run (which means the first stage of that run), or the folder of a stage in
+      another run.
+    freeze: parts that training does not change.
+    seed: is added to the seed of the run.
+    match_compute: earlier stages. This stage takes as many steps as their FLOPs
+      together allow.
+    best_rate_of: earlier stages. This stage uses the learning rate of the one
+      with the best validation accuracy.
+    probe: whether a linear classifier is trained beside the method and watches
+      its features; only for images that have classes.
   """
   placeholder = ml_collections.config_dict.placeholder
   config = ConfigDict(
@@ -137,16 +153,17 @@ def stage(
   return config
 
 
-# Seed 0 served development; the tables are read off images of seed 1.
+# Development used images of seed 0; the tables use images of seed 1.
 def data(scale: str, *, seed=1, layouts=None, unseen=0):
   """The rendered data set of a scale.
 
   Args:
-    scale: says how many images of which size.
-    seed: the one integer that the images are rebuilt from.
-    layouts: of all splits but the unseen ones; four at `smoke` and `laptop`
-      and all nine above, unless given.
-    unseen: share of the held-out layouts' images, of `unlabeled` and `test`.
+    scale: sets the number of images and their size.
+    seed: the integer from which the images are rendered again.
+    layouts: the layouts of all splits except the unseen ones. The default is
+      four layouts at `smoke` and `laptop`, and all nine at larger scales.
+    unseen: the size of `unlabeled_unseen` and of `test_unseen`, which show the
+      held-out layouts, as a share of `unlabeled` and of `test`.
   """
   sizes = {
     'smoke': (32, 96, 512, 256, 128, 128),
@@ -171,30 +188,32 @@ def data(scale: str, *, seed=1, layouts=None, unseen=0):
       'unseen_layouts': UNSEEN_LAYOUTS,
       'seed': seed,
       'counts': counts,
-      # Bytes of decoded images that a split may hold; a GPU's host has more.
+      # The most bytes of decoded images that a split holds in memory; the host
+      # of a GPU has more memory.
       'memory': 2**36 if scale == 'gpu' else 2**30,
     }
   )
 
 
 def own_data(directory: str, charset: str = ''):
-  """A folder of images and, optionally, `labels.csv`.
+  """The data of a folder of the user's images, with or without `labels.csv`.
 
   Args:
     directory: the folder.
-    charset: a charset's name or the characters; those of the labels if ''.
+    charset: the name of a charset, or the characters themselves; '' takes the
+      characters of the labels.
   """
   return ConfigDict(
     {
       'directory': directory,
       'charset': charset,
-      # Half as high again as the rendered images of `laptop`: on a folder of
-      # 160x60 images it raised exact match from 0.85 to 0.91.
+      # The rendered images of `laptop` have a height of 32. On a folder of
+      # 160x60 images, a height of 48 raised exact match from 0.85 to 0.91.
       'height': 48,
       'width': 144,
-      'max_length': 0,  # the longest label's
-      'holdout': 0.1,  # share of the labelled images that only test
-      'contents': '',  # a digest of the folder, filled in when it is read
-      'memory': 2**30,  # bytes of decoded images to hold
+      'max_length': 0,  # 0 takes the length of the longest label
+      'holdout': 0.1,  # the share of the labelled images kept for testing
+      'contents': '',  # a digest of the folder, filled in when it is opened
+      'memory': 2**30,  # the most bytes of decoded images to hold
     }
   )

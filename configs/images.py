@@ -12,8 +12,9 @@ The data set chooses the form of the training:
 - `imagenet`: any other name of tensorflow-datasets, `imagenet2012` above all:
   ResNet-50 in bfloat16 and the optimizer of the method's paper.
 
-A config describes its method for each form: `method` (the objective), its
-heads, and whatever it changes of the form's views and optimizer.
+A config describes its method for each form; see `pretraining`. A description
+has the objective, its heads, and what it changes in the views and the optimizer
+of the form.
 """
 
 from ml_collections import ConfigDict
@@ -46,7 +47,7 @@ SGD = {
   'decay': 'cosine',
   'warmup_share': 0.0,
   'weight_decay': 5e-4,
-  'decay_vectors': True,  # as torch's
+  'decay_vectors': True,  # as in torch's recipes
 }
 LARS = {
   'name': 'lars',
@@ -55,7 +56,7 @@ LARS = {
   'warmup_share': 0.1,
   'weight_decay': 1e-6,
 }
-# The generator of the adversarial tasks, and their critics.
+# The optimizer of the generator in adversarial tasks; `CRITIC` is its critic's.
 ADAM = {
   'name': 'adam',
   'b1': 0.5,
@@ -70,7 +71,7 @@ CRITIC = {
   'learning_rate': 1e-3,
   'decay': 'cosine',
 }
-# What the features are tested by; see `ssljax.evals.evaluate`.
+# The tests of the features: options of `ssljax.evals.evaluate`.
 EVALUATION = {
   'per_class': (5,),
   'draws': 10,
@@ -82,20 +83,20 @@ EVALUATION = {
 
 
 def form(dataset: str) -> str:
-  """Which of the three recipes a data set is trained by."""
+  """The form of the training that a data set gets: small, cifar, imagenet."""
   if dataset in SMALL:
     return 'small'
   return 'cifar' if dataset in CIFAR else 'imagenet'
 
 
 def size_of(options) -> int:
-  """The side of the images of a data set, unless `size=` asks for another."""
+  """The side of the images in pixels: `size=`, or that of the data set."""
   name = 'folder' if options.data else options.dataset
   return options.size or SIZES.get(name, 224)
 
 
 def mlp(*widths, **options) -> dict:
-  """A projector or predictor, by the widths of its layers."""
+  """Describes a projector or predictor by the widths of its layers."""
   return {'name': 'mlp', 'widths': widths, **options}
 
 
@@ -103,9 +104,9 @@ def adversarial(*critics: str, every: int = 1, slower: int = 1) -> dict:
   """Changes to an optimizer that give each critic an Adam of its own.
 
   Args:
-    *critics: names of the critics' parts.
-    every: steps of a critic for one step of the other parts.
-    slower: divides all learning rates.
+    *critics: the names of the critics' parts.
+    every: the steps that a critic takes for each step of the other parts.
+    slower: all learning rates are divided by this number.
   """
   one, other = (
     each | {'learning_rate': each['learning_rate'] / slower}
@@ -115,14 +116,13 @@ def adversarial(*critics: str, every: int = 1, slower: int = 1) -> dict:
 
 
 def task(name: str, title: str = '', **options) -> dict:
-  """A pretext task, described as `pretraining` takes a method.
+  """Describes a pretext task in the form that `pretraining` takes.
 
   Args:
-    name: of the method.
-    title: of its row in a table; by default its name.
-    **options: `views`, `pace` (images a step, steps for one step of another
-      method), `changes` to the optimizer and `clean` (see `common.stage`); the
-      rest are options of the method.
+    name: the name of the method.
+    title: the title of its row in a table; by default its name.
+    **options: `views`, `pace` (see `common.paced`), `changes` to the optimizer,
+      and `clean` (see `common.stage`). All others are options of the method.
   """
   found = {'title': title or name.replace('_', ' '), 'views': None}
   for key in ('views', 'pace', 'changes', 'clean'):
@@ -132,19 +132,22 @@ def task(name: str, title: str = '', **options) -> dict:
 
 
 def by_name(*tasks: dict) -> dict:
-  """Tasks by the names of their methods."""
+  """A dict of the tasks by the names of their methods."""
   return {each['method']['name']: each for each in tasks}
 
 
 def on_all(described: dict) -> dict:
-  """One description for all forms; on ImageNet SGD at 0.05, batches of 256."""
+  """Uses one description for all forms.
+
+  `imagenet` adds SGD at a learning rate of 0.05 and batches of 256.
+  """
   sgd = SGD | {'learning_rate': 0.05}
   large = {'policy': 'moco_v1', 'batch_size': 256, 'optimizer': sgd}
   return {'small': described, 'cifar': described, 'imagenet': large | described}
 
 
 def network(dataset: str, scale: str) -> dict:
-  """The encoder of a recipe."""
+  """Describes the encoder for a data set."""
   kind = {'name': 'resnet', 'dtype': 'float32', 'bottleneck': False}
   if form(dataset) == 'imagenet':
     return kind | {
@@ -159,14 +162,25 @@ def network(dataset: str, scale: str) -> dict:
   small = {'name': 'convnet', 'dtype': 'float32'}
   if scale == 'smoke':
     return small | {'channels': (8, 16), 'grid': 3, 'width': 32}
-  # The last map has 6x6 cells of 48 pixels, and 4x4 of a digit's 16.
+  # The grid has the size of the last map: 6x6 cells for images of 48 pixels,
+  # and 4x4 cells for digits of 16 pixels.
   if dataset == 'digits':
     return small | {'channels': (32, 64), 'grid': 4, 'width': 128}
   return small | {'channels': (32, 64, 128), 'grid': 6, 'width': 256}
 
 
 def pretraining(dataset: str, scale: str, method) -> ConfigDict:
-  """The stage `pretrain` of a method, of which `method[form]` describes it."""
+  """The stage `pretrain` of a method.
+
+  Args:
+    dataset: the name of the data set.
+    scale: 'smoke' or 'laptop'.
+    method: its description by form. A description has `method` (the objective's
+      name and options), and may have `projector`, `predictor`, `views` (None
+      for a task that takes images as they are), `changes` to the optimizer,
+      `clean` and `pace`. For `imagenet` it also has `policy`, `batch_size`,
+      `optimizer` and, unless they are 100, `epochs`.
+  """
   kind = form(dataset)
   chosen = method[kind]
   objective = dict(chosen['method'], instances={'name': 'identity'})
@@ -187,7 +201,7 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
     policy, optimizer = chosen['policy'], chosen['optimizer']
   if dataset == 'digits' and scale != 'smoke':
     size = {'batch_size': 128, 'steps': 400}
-  views = chosen.get('views', {})  # None for a task that takes images as is
+  views = chosen.get('views', {})
   views = {} if views is None else {'policy': policy} | views
   if kind == 'small' and 'pace' in chosen:
     size = common.paced(size, chosen['pace'], scale)
@@ -202,7 +216,11 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
 
 
 def labelled(dataset: str, scale: str, **options) -> ConfigDict:
-  """A stage of supervised training on 5 labels a class, or on 1 %."""
+  """A stage of supervised training with few labels.
+
+  It has 5 labels per class in the form `small`, and 1 % of the labels in the
+  other forms.
+  """
   small = form(dataset) == 'small'
   amount = {'per_class': 5} if small else {'share': 0.01}
   steps = 10 if scale == 'smoke' else 200
@@ -219,7 +237,7 @@ def labelled(dataset: str, scale: str, **options) -> ConfigDict:
 
 
 def untrained(**encoder) -> ConfigDict:
-  """A stage of no step: what an encoder is worth that has seen nothing."""
+  """A stage without steps, which evaluates an encoder that is not trained."""
   method = {'name': 'supervised'} | ({'encoder': encoder} if encoder else {})
   return common.stage(method, optimizer=ADAMW, batch_size=32, steps=0)
 
@@ -233,11 +251,12 @@ def data(options, scale: str) -> ConfigDict:
       'name': name,
       'directory': options.data,
       'size': size_of(options),
-      # Larger than what is cropped from it.
+      # Images of ImageNet are stored larger than the crops of 224 pixels.
       'stored': options.size or SIZES.get(name, 256),
       'seed': 0,
       'counts': counts,
-      'classes': (),  # filled in when the data is opened, as is the next
+      # Both are filled in when the data is opened.
+      'classes': (),
       'contents': '',
       'memory': 2**30,
     }
@@ -245,7 +264,7 @@ def data(options, scale: str) -> ConfigDict:
 
 
 def base(options) -> ConfigDict:
-  """All but the stages."""
+  """The config of a run without its stages."""
   scale = options.scale
   dataset = 'folder' if options.data else options.dataset
   return ConfigDict(
@@ -260,7 +279,7 @@ def base(options) -> ConfigDict:
       'resident': False,
       'data': data(options, scale),
       'encoder': network(dataset, scale),
-      # Heads are the methods' own.
+      # Each method describes its own heads.
       'projector': {},
       'predictor': {},
       'evaluation': EVALUATION | ({'draws': 3} if scale == 'smoke' else {}),
@@ -279,13 +298,14 @@ ARGUMENTS = {
 
 
 def recipe(arg, title: str, method, **further) -> ConfigDict:
-  """Pretrain, evaluate beside the baselines, finetune.
+  """The config of one method: pretrain, test beside baselines, and finetune.
 
   Args:
-    arg: of the config.
-    title: of the method, in which {name} stands for an option of `arg`.
-    method: its description by form, or a function of the options to one.
-    **further: options of `arg` beside `ARGUMENTS`, with their defaults.
+    arg: the argument of the config.
+    title: the title of the method's rows; {name} stands for an option of `arg`.
+    method: the description of the method by form, or a function that makes it
+      from the options.
+    **further: the options of `arg` beside `ARGUMENTS`, with their defaults.
   """
   known = ARGUMENTS | further
   options = common.parse_arg(arg, scales=('smoke', 'laptop'), **known)
@@ -315,13 +335,16 @@ def recipe(arg, title: str, method, **further) -> ConfigDict:
 
 
 def table(options, methods: dict) -> ConfigDict:
-  """Every method of `methods`, {title: description by form}, in one table.
+  """A table of methods, beside raw pixels and an untrained encoder.
 
-  Each pretrains once for every seed of `options.seeds`, without the probe that
-  watches, beside raw pixels and an untrained encoder.
+  Each method pretrains once per seed, without the probe that watches it.
+
+  Args:
+    options: the options of the config; `seeds` is the number of seeds.
+    methods: the description by form of each method, by title.
   """
   config, seeds = base(options), range(options.seeds)
-  config.evaluation.pictures = ()  # the config of each method draws them
+  config.evaluation.pictures = ()  # each method's own config draws them
   made = {'raw pixels': {'pixels': untrained(name='pixels')}}
   made['random encoder'] = {f'random_{seed}': untrained() for seed in seeds}
   for title, method in methods.items():

@@ -24,8 +24,9 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-# The article's list; noise, blur and jitter raised. With half a pixel of jitter
-# no column of one view is further than half an instance from the other's.
+# The article's list, with noise, blur and jitter raised. With half a pixel of
+# jitter, no column of one view is further than half an instance from the same
+# column of the other view.
 ARTICLE_VIEWS = {
   'count': 2,
   'shift': 0.0,
@@ -44,9 +45,10 @@ ARTICLE_VIEWS = {
   'ramp': 0.0,
   'erase': 0.0,
 }
-# Two views may lose a character, at the border or under a painted span, and a
-# labelled one must not. The spans hide from each view other parts of the line,
-# so that what stands around an instance does not tell which one it is.
+# A view for pretraining may lose a character, at the border or under an erased
+# span; the view of a labelled image must not, because its label would be wrong.
+# The spans hide different parts of the line from each view. Otherwise the
+# characters around an instance would tell which instance it is.
 PRETRAIN_VIEWS = ARTICLE_VIEWS | {
   'shift': 0.12,
   'scale': 0.15,
@@ -81,21 +83,25 @@ ARTICLE_SGD = ARTICLE_ADAMW | {
 
 
 def objective(scale: str, method) -> dict:
-  """A pretraining method with its instances: the article's, or narrower."""
+  """Adds the instances to a pretraining method.
+
+  At `article` they are the article's; at other scales they are narrower.
+  """
   instances = {'name': 'frames', 'pool': 2, 'matched': True}
   if scale == 'article':
     instances |= {'pool': 5, 'matched': False}
   return method | {'instances': instances}
 
 
-# Pretraining, head and finetuning in steps; images a step with and without
-# labels; labels. What the article's stages are counted in is epochs.
+# `steps`: of pretraining, of the head and of finetuning. `batches`: images per
+# step, without and with labels. `labels`: the number of labelled images. The
+# stages of `article` are counted in epochs instead; see `article_stages`.
 SIZES = {
   'smoke': {'steps': (4, 4, 8), 'batches': (48, 16), 'labels': 256},
   'laptop': {'steps': (1000, 250, 650), 'batches': (48, 16), 'labels': 500},
   'gpu': {'steps': (4000, 500, 4000), 'batches': (256, 64), 'labels': 5000},
 }
-# Of a table; a method's own config has no `gpu`.
+# The scales of a table of results; the config of a single method has no `gpu`.
 SCALES = ('smoke', 'laptop', 'gpu', 'article')
 ENCODERS = {
   'smoke': {'channels': (8, 16), 'width': 32, 'layers': 1, 'heads': 4},
@@ -123,20 +129,26 @@ def network(scale: str) -> dict:
 
 
 def base(scale: str, data: ConfigDict | None = None) -> ConfigDict:
-  """All but the stages; `data` is the scale's unless given."""
+  """The config of a run without its stages.
+
+  Args:
+    scale: sets the network, and how often the run saves.
+    data: the data set; by default the rendered one of the scale.
+  """
   return ConfigDict(
     {
       'scale': scale,
       'seed': 0,
       'mapping': 'shard_map',
-      # Compiling takes most of a smoke run, and its speed matters to nobody.
+      # A smoke run spends most of its time compiling, and nobody measures its
+      # speed.
       'optimize': scale != 'smoke',
       'log_every': 20,
       'checkpoint_every': 1000 if scale in ('gpu', 'article') else 200,
-      'steps_per_call': 0,  # 1 on CPU, log_every on an accelerator
-      'resident': scale == 'gpu',  # whether all images stay on the device
+      'steps_per_call': 0,  # 0 takes 1 on CPU, log_every on an accelerator
+      'resident': scale == 'gpu',  # whether the device holds all images
       'data': data or common.data(scale),
-      'product': 'finetune',  # the stage that `ssljax.load` reads with
+      'product': 'finetune',  # the stage that `ssljax.load` opens
       'labelled_layouts': {},
       'differences': (),
       'published': {},
@@ -158,7 +170,10 @@ def labelled(scale: str, **options) -> ConfigDict:
 
 
 def stages(scale: str, method: dict) -> dict:
-  """The article's four stages; `supervised` has the same labelled steps."""
+  """The article's four stages for a method.
+
+  The stage `supervised` takes as many steps as `head` and `finetune` together.
+  """
   if scale == 'article':
     return article_stages(method)
   pretrain, head, finetune = SIZES[scale]['steps']
@@ -181,6 +196,7 @@ def stages(scale: str, method: dict) -> dict:
 
 
 def article_stages(method) -> dict:
+  """The four stages with the article's figures, counted in epochs."""
   labelled = dict(batch_size=8, views=ARTICLE_VIEWS | {'count': 1})
   return {
     'pretrain': common.stage(
@@ -216,16 +232,18 @@ def article_stages(method) -> dict:
 
 
 def recipe(arg, title: str, stages, **further) -> ConfigDict:
-  """A method's stages, in a row each, and the supervised one.
+  """The config of one method: its stages, and supervised training beside them.
 
-  With `data=DIR` on a person's own images, of which `charset` may name the
-  characters; with `take=RUN` from an encoder that another run has pretrained.
+  The option `data=DIR` takes the user's own images, whose characters `charset`
+  may name. The option `take=RUN` replaces pretraining by an encoder that
+  another run has pretrained.
 
   Args:
-    arg: of the config.
-    title: of the method, in which {name} stands for an option of `arg`.
-    stages: `stages(scale, **options)`, with the further options.
-    **further: options of `arg` beside these, with their defaults.
+    arg: the argument of the config.
+    title: the title of the method's rows; {name} stands for an option of `arg`.
+    stages: a function `stages(scale, **options)` of the further options.
+    **further: the options of `arg` beside `data`, `charset` and `take`, with
+      their defaults.
   """
   known = {'data': '', 'charset': '', 'take': ''} | further
   options = common.parse_arg(arg, **known)
@@ -241,9 +259,9 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   if options.data:
     labels = f'the labels of {options.data}'
     for name in config.recipe:
-      config[name].data.count = None  # all there are
+      config[name].data.count = None  # takes all labels
     if options.scale == 'laptop':
-      # Somebody will use this reader: two minutes more, for what they buy.
+      # This reader will be used, so two more minutes of training are worth it.
       config.finetune.steps = 2500
       config.supervised.steps = config.head.steps + 2500
   if options.take:
@@ -262,10 +280,15 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
 
 
 def linked(plain: dict, suffix: str) -> dict:
-  """A method's unlabelled and labelled stages, under names with a suffix.
+  """The stages `pretrain`, `head` and `finetune`, renamed by a suffix.
 
-  A table holds the stages of many methods, so that each needs a name of its
-  own, and the name of the stage whose parts it takes.
+  A table holds the stages of many methods. Each stage therefore needs a name of
+  its own, and `take` has to give the new name of the stage that it takes parts
+  from.
+
+  Args:
+    plain: the stages of a method by their plain names; `take` is changed.
+    suffix: is added to each name.
   """
   names = {stage: f'{stage}_{suffix}' for stage in plain}
   plain['head'].take.encoder = names['pretrain']
@@ -285,20 +308,25 @@ LABEL_ROWS = (
 
 
 def label_set(scale: str, seed: int, name: str, steps, rates, **chosen):
-  """Every way to read from one set of labels, and its last stage by row.
+  """Every way to learn to read from one set of labels.
 
-  A head on a pretrained encoder, finetuning, a head on a random encoder, and
-  supervised training: with the same labelled steps, and with the FLOPs of
-  pretraining, head and finetuning together, at the best of some learning rates
-  on validation. Seed 0 chooses among the rates for all seeds.
+  The ways are: a head on the pretrained encoder, finetuning, a head on a random
+  encoder, and supervised training. Supervised training comes with the same
+  labelled steps, and with the FLOPs of pretraining, head and finetuning
+  together. The latter has the learning rate with the best validation accuracy;
+  seed 0 chooses it for all seeds.
 
   Args:
-    scale: of the config.
-    seed: of training; the pretraining is the stage `pretrain_SEED`.
-    name: of the label set.
-    steps: of the head and of finetuning.
+    scale: the scale of the config.
+    seed: the training seed; pretraining is the stage `pretrain_SEED`.
+    name: the name of the label set.
+    steps: the steps of the head and of finetuning.
     rates: the learning rates to choose from.
     **chosen: options of `common.stage` that choose the labels.
+
+  Returns:
+    The stages by name, and the last stage of each row by the row's title. On
+    seed 0 the row of equal compute has one stage for each learning rate.
   """
   kinds = ('head', 'finetune', 'random', 'supervised', 'equal')
   head, finetune, random, same, equal = (f'{k}_{name}_{seed}' for k in kinds)
@@ -326,11 +354,16 @@ def label_set(scale: str, seed: int, name: str, steps, rates, **chosen):
 
 
 def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
-  """Every method of {title: stages}, each with a head and finetuned.
+  """A table of methods, each with a head on frozen features and finetuned.
 
-  All have the same labels and, at `laptop`, `pretraining` steps instead of the
-  full number. An untrained encoder with a head and supervised training stand
-  beside them.
+  The table also has a head on an untrained encoder, and supervised training.
+  All rows use the same labels.
+
+  Args:
+    options: the options of the config: `scale` and `seeds`.
+    methods: the `stages` function of each method by title.
+    pretraining: at `laptop`, the steps of pretraining, which replace the full
+      number.
   """
   supervised = 'supervised, same labelled steps'
 
@@ -363,7 +396,12 @@ def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
 
 
 def of_equal_cost(stage: ConfigDict, suffix: str) -> ConfigDict:
-  """The stage, with as many steps as the FLOPs of a pretrained row allow."""
+  """Gives a stage as many steps as the FLOPs of a pretrained row allow.
+
+  Args:
+    stage: the stage to change.
+    suffix: the suffix of the row's stages, as for `linked`.
+  """
   stages = ('pretrain', 'head', 'finetune')
   stage.epochs, stage.steps = 0, None
   stage.match_compute = tuple(f'{each}_{suffix}' for each in stages)
@@ -371,14 +409,14 @@ def of_equal_cost(stage: ConfigDict, suffix: str) -> ConfigDict:
 
 
 def table(config: ConfigDict, seeds: int, of_seed) -> ConfigDict:
-  """Fills in the recipe and the rows of a table, whose rows repeat over seeds.
+  """Fills in the recipe and the rows of a table that repeats over seeds.
 
   Args:
-    config: from `base`.
-    seeds: training seeds, from 0 on.
-    of_seed: `(scale, seed) -> stages, rows`, where `stages` are the stages of
-      that seed by name and `rows` the last stage of each row by its (label
-      set, title).
+    config: the config without stages, from `base`.
+    seeds: the number of training seeds, which count from 0.
+    of_seed: `(scale, seed) -> stages, rows`. `stages` are the stages of this
+      seed by name, and `rows` are the last stage of each row by (label set,
+      title). A last stage may also be a tuple of stages.
   """
   recipe, rows = [], {}
   for seed in range(seeds):
