@@ -25,7 +25,7 @@ WORKDIR = flags.DEFINE_string(
 DATA_DIR = flags.DEFINE_string(
   'data_dir',
   None,
-  'Where rendered data is kept. Default: $SSLJAXDATA_DIR or ~/.cache/ssljax.',
+  'Where rendered data is kept. Default: $SSLJAX_DATA_DIR or ~/.cache/ssljax.',
 )
 
 
