@@ -1,6 +1,9 @@
 """What a config describes, built as `ssljax.stage` builds it."""
 
+import numpy as np
+
 from ssljax import build, tasks
+from ssljax.data import sources
 
 
 def method(config, stage, **options):
@@ -21,3 +24,16 @@ def optimizer(config, stage, *, steps):
 def frames(config):
   """Frames of one line of text."""
   return tasks.make(config).frames(build.encoder(config))
+
+
+def text_source(texts, width=96):
+  """Blank images with these labels."""
+  count = len(texts)
+  columns = {
+    'image': np.zeros((count, 32, width, 3), np.uint8),
+    'index': np.arange(count, dtype=np.int32),
+    'text': np.array(texts),
+    'layout': np.zeros(count, np.int32),
+    'extents': np.full((count, 6, 2), -1, np.float32),
+  }
+  return sources.MemorySource(columns, ('arcs',))

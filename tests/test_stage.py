@@ -11,23 +11,10 @@ import tiny_ocr
 
 from configs import simclr_ocr
 from ssljax import stage, tasks
-from ssljax.data import sources
 from ssljax.errors import UserError
 from ssljax.records import write_json
 
 CONFIG = tiny_ocr.get_config()
-
-
-def _source(texts, width=96):
-  count = len(texts)
-  columns = {
-    'image': np.zeros((count, 32, width, 3), np.uint8),
-    'index': np.arange(count, dtype=np.int32),
-    'text': np.array(texts),
-    'layout': np.zeros(count, np.int32),
-    'extents': np.full((count, 6, 2), -1, np.float32),
-  }
-  return sources.MemorySource(columns, ('arcs',))
 
 
 def _batch(size):
@@ -85,7 +72,7 @@ def test_equal_compute_is_equal_within_a_hundredth():
   }
   found = stage.steps_of(
     _description(match_compute=tuple(steps), steps=None),
-    _source(['1'] * 32),
+    making.text_source(['1'] * 32),
     functools.partial(_cost, 'supervised'),
     earlier,
   )
@@ -94,7 +81,7 @@ def test_equal_compute_is_equal_within_a_hundredth():
 
 
 def test_steps_are_given_or_counted_in_epochs():
-  source = _source(['1'] * 35)
+  source = making.text_source(['1'] * 35)
 
   def steps(**options):
     return stage.steps_of(_description(**options), source, lambda: 1.0, {})
@@ -132,7 +119,7 @@ class _Opened:
   splits = ('unlabeled', 'train', 'validation', 'test')
 
   def __init__(self, texts):
-    self.open = lambda split: _source(texts)
+    self.open = lambda split: making.text_source(texts)
 
 
 def _resolve(config, tmp_path, texts=('1234',) * 32):

@@ -8,22 +8,9 @@ import pytest
 import tiny_ocr
 
 from ssljax import build, tasks
-from ssljax.data import sources
 from ssljax.errors import UserError
 
 CONFIG = tiny_ocr.get_config()
-
-
-def _source(texts, width=96):
-  count = len(texts)
-  columns = {
-    'image': np.zeros((count, 32, width, 3), np.uint8),
-    'index': np.arange(count, dtype=np.int32),
-    'text': np.array(texts),
-    'layout': np.zeros(count, np.int32),
-    'extents': np.full((count, 6, 2), -1, np.float32),
-  }
-  return sources.MemorySource(columns, ('arcs',))
 
 
 def _check(config, source):
@@ -32,28 +19,28 @@ def _check(config, source):
 
 def test_labels_that_cannot_be_read_are_refused():
   check = functools.partial(_check, CONFIG)
-  check(_source(['1234', '111111']))
+  check(making.text_source(['1234', '111111']))
   with pytest.raises(UserError, match=r"'12x4' has 'x'.*correct the label"):
-    check(_source(['1234', '12x4']))
+    check(making.text_source(['1234', '12x4']))
   with pytest.raises(UserError, match='has 7 characters, expected at most 6'):
-    check(_source(['1234567']))
+    check(making.text_source(['1234567']))
   narrow = tiny_ocr.get_config()
   narrow.data.width = 28
   check = functools.partial(_check, narrow)
   assert making.frames(narrow) == 7
-  check(_source(['123456', '112345', '1234'], width=28))
+  check(making.text_source(['123456', '112345', '1234'], width=28))
   # Six characters fit in seven frames, but not with two blanks between.
   with pytest.raises(UserError, match=r"'112245' of example 1.* 8 frames"):
-    check(_source(['123456', '112245'], width=28))
+    check(making.text_source(['123456', '112245'], width=28))
   # What counts is the image, not the frame that it is padded to.
-  source = _source(['1234', '1234'])
+  source = making.text_source(['1234', '1234'])
   source.columns['width'] = np.array([16, 12], np.int32)
   with pytest.raises(UserError, match=r'example 1.* 12 pixels wide gives 3'):
     check(source)
 
 
 def test_a_batch_as_the_step_reads_it():
-  source = _source(['1234', '111111'])
+  source = making.text_source(['1234', '111111'])
   batch = tasks.make(CONFIG).arrays(source.gather([0, 1]))
   assert set(batch) == {'image', 'index', 'label'}
   assert batch['image'].dtype == np.uint8
