@@ -13,6 +13,7 @@ import tiny_ocr
 
 import ssljax
 from ssljax import evals, flags, main, train
+from ssljax import stage as stage_lib
 from ssljax.checkpoint import read
 from ssljax.data import datasets
 from ssljax.workdir import claim
@@ -231,7 +232,7 @@ def test_a_finished_run_returns_at_once(undisturbed, data_dir, monkeypatch):
     raise AssertionError('a finished stage ran again')
 
   monkeypatch.setattr(train, 'fit', train_nothing)
-  monkeypatch.setattr(train, 'plan', train_nothing)
+  monkeypatch.setattr(stage_lib, 'loss_flops', train_nothing)
   before = {
     file: file.stat().st_mtime_ns
     for stage in STAGES
