@@ -1,4 +1,6 @@
-"""Draws views of every policy: python -m ssljax.augment.picture FILE.png
+"""Draws views of every policy: docs/policies.png.
+
+  python docs/draw/policies.py OUT.png
 
 Each row shows one policy: two photographs from scikit-learn, each with three
 pairs of views.

@@ -1,17 +1,15 @@
-"""What the tasks of a run made, beside one another.
+"""Draws what the generative tasks of a run made: docs/pretext_*.png.
 
-  python benchmarks/show_pictures.py RUN OUT.png STAGE...
-  python benchmarks/show_pictures.py --smoke    on a tiny run, in seconds
+  python docs/draw/pretext.py OUT.png RUN STAGE...
 
-Of each STAGE of the run folder RUN that wrote pictures, the first rows of the
-last ones: what it was given, made of it, and should have made.
+RUN is a run folder, and each STAGE is one of its stages that wrote pictures.
+The sheet shows the first rows of each stage's last pictures: what the task was
+given, what it made, and what it should have made.
 """
 
 import pathlib
 import sys
-import tempfile
 
-import _smoke
 from PIL import Image, ImageDraw, ImageFont
 
 ROWS, GRID_ROWS = 5, 8  # shown, and of `ssljax.evaluate.grid`
@@ -34,7 +32,7 @@ def panel(folder: pathlib.Path) -> Image.Image:
   return made
 
 
-def main(run: str, out: str, *stages: str) -> None:
+def main(out: str, run: str, *stages: str) -> None:
   panels = [panel(pathlib.Path(run) / stage) for stage in stages]
   across = 3 if panels[0].width < 400 else 2
   width, height = (max(each.size[axis] for each in panels) for axis in (0, 1))
@@ -46,15 +44,7 @@ def main(run: str, out: str, *stages: str) -> None:
     row, column = divmod(number, across)
     sheet.paste(each, (column * (width + GAP), row * (height + GAP)))
   sheet.save(out)
-  print(f'{out}: {len(panels)} stages, {sheet.width}x{sheet.height} pixels')
-
-
-def smoke() -> None:
-  with tempfile.TemporaryDirectory() as folder:
-    run = pathlib.Path(folder) / 'run'
-    _smoke.run_that_draws(run, pathlib.Path(folder) / 'data')
-    main(str(run), f'{folder}/out.png', _smoke.DRAWING)
 
 
 if __name__ == '__main__':
-  smoke() if sys.argv[1:] == ['--smoke'] else main(*sys.argv[1:])
+  main(*sys.argv[1:])
