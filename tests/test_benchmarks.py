@@ -16,11 +16,9 @@ BENCHMARKS = sorted((ROOT / 'benchmarks').glob('[!_]*.py'))
 PRINTED = {
   'captcha_folder': r'^8 images: exact match \d\.\d{3} \[.*edit-distance',
   'clean_then_read': r'^\| cleaned by pretrain *\| *-?\d+\.\d{3} \|',
-  'cluster_course': r'^DeepCluster v2 epoch 1( \d+\.\d{3}){3}$',
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
   'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
   'rendering': r'^average +\d+ images/s$',
-  'show_pictures': r'out\.png: 1 stages, \d+x\d+ pixels$',
 }
 
 
