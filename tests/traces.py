@@ -20,6 +20,10 @@ import jax
 import numpy as np
 
 STEPS = 10
+# Another processor, or another version of XLA, rounds differently. A wrong
+# factor, sign, view or order changes the first loss or the first gradient by
+# more than this; later steps amplify the rounding.
+TOLERANCE = 2e-3
 ROOT = pathlib.Path(__file__).parent.parent
 # The arguments with which each config describes all of its stages.
 TASKS = (
@@ -233,6 +237,32 @@ def record(name: str, config, kinds, data_dir: str) -> dict[str, dict]:
     workdir = pathlib.Path(workdir) / 'run'
     main.run(config, workdir, data_dir, lambda: False)
     return {f'{name} {stage}': trace(workdir / stage) for stage in kinds}
+
+
+def golden(image: bool):
+  """(traces, recipes) of the configs on images, or of those on text."""
+  found = json.loads((ROOT / 'tests' / 'traces.json').read_text())
+  return (
+    {key: each for key, each in found.items() if ('image' in key) == image},
+    [each for each in recipes() if ('image' in each[0]) == image],
+  )
+
+
+def kinds_of(recipes) -> set[str]:
+  return {f'{name} {kind}' for name, _, kinds in recipes for kind in kinds}
+
+
+def compare(recipe, golden, data_dir: str) -> None:
+  """Runs a recipe; AssertionError for a trace that is not the golden one."""
+  for key, found in record(*recipe, data_dir).items():
+    for figure in ('loss', 'gradient_norm'):
+      np.testing.assert_allclose(
+        found[figure],
+        golden[key][figure],
+        rtol=TOLERANCE,
+        atol=1e-5,
+        err_msg=f'{key}: {figure}',
+      )
 
 
 def write(path: str) -> None:
