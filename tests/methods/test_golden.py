@@ -25,10 +25,16 @@ from ssljax.methods.simsiam import simsiam
 from ssljax.methods.swav import swav
 from ssljax.models import instances
 
-BATCH, PIXELS, D, STEPS, RATE = 4, 6, 3, 5, 0.3
-TAU, MOMENTUM, QUEUE = 0.5, 0.8, 12
+BATCH, PIXELS, D, STEPS, RATE = 5, 6, 3, 5, 0.3
+TAU, MOMENTUM, QUEUE = 0.5, 0.8, 15
 CLUSTERS, EPSILON, MARGIN = 3, 0.2, 0.6
 PROJECTED = ('encoder', 'projector')
+# Which rows each view shows. Padding differs between the views, because a
+# weight that is taken from the wrong view would otherwise change nothing.
+SHOWN = {
+  'all shown': np.ones((3, BATCH), int),
+  'padding': np.array([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 0, 1, 1]]),
+}
 
 
 class Linear(nn.Module):
@@ -46,18 +52,24 @@ def _images(step):
   return rng.integers(0, 256, (BATCH, 1, PIXELS // 3, 3)).astype(np.uint8)
 
 
-def _views(key, images, index, widths=None):
-  """Two views that differ by a power; no row is padding."""
-  del key, index, widths
-  images = images.astype(jnp.float64) / 255
-  shown = jnp.zeros(len(images))
-  return ((images, shown), (images**2, shown))
+def _views(shown):
+  """As many views as `shown` has rows; the views differ by a power."""
+
+  def views(key, images, index, widths=None):
+    del key, index, widths
+    images = images.astype(jnp.float64) / 255
+    return tuple(
+      (images ** (view + 1), jnp.asarray(each) - 1.0)
+      for view, each in enumerate(shown)
+    )
+
+  return views
 
 
-def _run(make):
+def _run(make, shown):
   """States and losses of STEPS steps in float64."""
   with jax.enable_x64(True):
-    method, optimizer = make(), optax.sgd(RATE)
+    method, optimizer = make(views=_views(shown)), optax.sgd(RATE)
 
     def batch(step):
       index = jnp.arange(BATCH, dtype=jnp.int32)
@@ -99,6 +111,7 @@ def _forward(params, names, view):
   return _unit(x)
 
 
+# The images of the step, and which rows each view shows.
 _VIEW = {}
 
 
@@ -107,29 +120,36 @@ def _images_of(view):
   return images ** (view + 1)
 
 
-def _cross_entropy(logits, own):
-  return np.mean(
-    np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), own]
-  )
+def _common():
+  """The rows that the first two views both show."""
+  return np.flatnonzero(_VIEW['shown'][:2].all(axis=0))
+
+
+def _cross_entropies(logits, own):
+  return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), own]
+
+
+def _pair(params):
+  return [_forward(params, PROJECTED, view)[_common()] for view in (0, 1)]
 
 
 def _info_nce(params, state):
-  a, b = (_forward(params, ('encoder', 'projector'), view) for view in (0, 1))
-  own = np.arange(BATCH)
+  a, b = _pair(params)
+  own = np.arange(len(a))
   first, second = a @ b.T / TAU, b @ a.T / TAU
-  return (_cross_entropy(first, own) + _cross_entropy(second, own)) / 2
+  values = _cross_entropies(first, own) + _cross_entropies(second, own)
+  return np.mean(values) / 2
 
 
 def _nt_xent(params, state):
-  a, b = (_forward(params, ('encoder', 'projector'), view) for view in (0, 1))
-  rows = np.concatenate([a, b])
+  rows = np.concatenate(_pair(params))
   total = 0
-  for i in range(2 * BATCH):
-    others = [j for j in range(2 * BATCH) if j != i]
+  for i in range(len(rows)):
+    others = [j for j in range(len(rows)) if j != i]
     logits = rows[i] @ rows[others].T / TAU
-    partner = others.index((i + BATCH) % (2 * BATCH))
+    partner = others.index((i + len(rows) // 2) % len(rows))
     total += np.log(np.exp(logits).sum()) - logits[partner]
-  return total / (2 * BATCH)
+  return total / len(rows)
 
 
 def _constant(x):
@@ -142,7 +162,7 @@ def _simsiam(params, state):
   for view, other in ((0, 1), (1, 0)):
     p = _forward(params, ('encoder', 'projector', 'predictor'), view)
     z = _constant(_forward(params, ('encoder', 'projector'), other))
-    value -= np.mean((p * z).sum(1)) / 2
+    value -= np.mean((p * z).sum(1)[_common()]) / 2
   return value
 
 
@@ -151,7 +171,7 @@ def _byol(params, state):
   for view, other in ((0, 1), (1, 0)):
     p = _forward(params, ('encoder', 'projector', 'predictor'), view)
     z = _forward(state['target'], ('encoder', 'projector'), other)
-    value += 2 - 2 * np.mean((p * z).sum(1))
+    value += 2 - 2 * np.mean((p * z).sum(1)[_common()])
   return value
 
 
@@ -161,9 +181,10 @@ def _moco(params, state, symmetric=False):
     q = _forward(params, ('encoder', 'projector'), view)
     k = _forward(state['target'], ('encoder', 'projector'), other)
     positive = (q * k).sum(1, keepdims=True)
-    logits = np.concatenate([positive, q @ state['queue'].T], axis=1) / TAU
-    values.append(_cross_entropy(logits, np.zeros(BATCH, int)))
-  return sum(values) / len(values)
+    older = state['queue'][state['weights'] > 0]
+    logits = np.concatenate([positive, q @ older.T], axis=1) / TAU
+    values.append(_cross_entropies(logits, 0)[_common()])
+  return np.mean(values)
 
 
 def _sinkhorn(scores):
@@ -176,38 +197,51 @@ def _sinkhorn(scores):
 
 def _swav(params, state):
   prototypes = _unit(params['prototypes'].T).T
-  rows = [_forward(params, PROJECTED, view) for view in (0, 1)]
-  value = 0
-  for view, other in ((0, 1), (1, 0)):
-    shown = rows[other]
+  shown = _VIEW['shown']
+  views = range(len(shown))
+  rows = [_forward(params, PROJECTED, view) for view in views]
+  total = count = 0
+  for coded in (0, 1):
+    places = np.flatnonzero(shown[coded])
+    found = [rows[coded][places]]
     if len(state['remembered']) >= 2:  # the queue is full
-      older = [each[other] for each in state['remembered'][-2:]]
-      shown = np.concatenate([shown, *older])
-    codes = _sinkhorn(shown @ prototypes)[:BATCH]
-    logits = rows[view] @ prototypes / TAU
-    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    value -= np.mean((codes * logs).sum(1)) / 2
-  return value
+      found += [each[coded][places] for each in state['remembered'][-2:]]
+    codes = np.zeros((BATCH, CLUSTERS))
+    shares = _sinkhorn(np.concatenate(found) @ prototypes)
+    codes[places] = shares[: len(places)]
+    for view in views:
+      if view != coded:
+        logits = rows[view] @ prototypes / TAU
+        logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        weights = shown[coded] * shown[view]
+        total -= (weights * (codes * logs).sum(1)).sum()
+        count += weights.sum()
+  return total / count
 
 
 def _deepcluster(params, state):
   labels = state['assignments']
-  x = _images_of(0).reshape(BATCH, -1) @ params['encoder']
-  logits = x @ params['head'] + params['head bias']
-  values = np.log(np.exp(logits).sum(1)) - logits[np.arange(BATCH), labels]
-  weights = 1 / state['sizes'][labels]
-  return (weights * values).sum() / weights.sum()
+  total = count = 0
+  for view, shown in enumerate(_VIEW['shown']):
+    x = _images_of(view).reshape(BATCH, -1) @ params['encoder']
+    logits = x @ params['head'] + params['head bias']
+    weights = shown / state['sizes'][labels]
+    total += (weights * _cross_entropies(logits, labels)).sum()
+    count += weights.sum()
+  return total / count
 
 
 def _deepcluster_v2(params, state):
-  value = 0
-  for view in (0, 1):
+  total = count = 0
+  for view, shown in enumerate(_VIEW['shown']):
     rows = _forward(params, PROJECTED, view)
     for labels, table in zip(
       state['assignments'], state['centroids'], strict=True
     ):
-      value += _cross_entropy(rows @ table.T / TAU, labels) / 4
-  return value
+      values = _cross_entropies(rows @ table.T / TAU, labels)
+      total += (shown * values).sum()
+      count += shown.sum()
+  return total / count
 
 
 def _mined(params, unit=True):
@@ -216,11 +250,11 @@ def _mined(params, unit=True):
   for view in (0, 1):
     x = _images_of(view).reshape(BATCH, -1)
     x = x @ params['encoder'] @ params['projector']
-    rows.append(_unit(x) if unit else x)
+    rows.append((_unit(x) if unit else x)[_common()])
   a, b = rows
-  for i in range(BATCH):
+  for i in range(len(a)):
     far = ((a[i].real - b.real) ** 2).sum(1)
-    others = [j for j in range(BATCH) if j != i]
+    others = [j for j in range(len(a)) if j != i]
     beyond = [j for j in others if far[j] > far[i]]
     negative = (
       min(beyond, key=far.__getitem__)
@@ -275,14 +309,16 @@ def _gradient(loss, params, state):
   return grads
 
 
-def _reference(loss, start, *, momentum=None, symmetric=False):
+def _reference(loss, start, shown, *, momentum=None, symmetric=False):
   """(params, state, loss) after each step, from the first state on."""
+  _VIEW['shown'] = shown
   params = _matrices(start.params)
   state = {}
   if 'target' in start.method_state:
     state['target'] = _matrices(start.method_state['target']['params'])
   if 'target' in state and 'queue' in start.method_state:
-    state |= {'queue': start.method_state['queue']['rows'], 'pointer': 0}
+    rows = start.method_state['queue']['rows']
+    state |= {'queue': rows, 'weights': np.ones(len(rows)), 'pointer': 0}
   # What does not change in an epoch, and the rows of each step that are kept.
   state |= {
     name: start.method_state[name]
@@ -294,11 +330,8 @@ def _reference(loss, start, *, momentum=None, symmetric=False):
     _VIEW['images'] = _images(step)
     value = loss(params, state)
     grads = _gradient(loss, params, state)
-    keys = [
-      _forward(state['target'], ('encoder', 'projector'), view)
-      for view in (1, 0)[: 1 + symmetric]
-      if 'target' in state and 'queue' in state
-    ]
+    views = (1, 0)[: 1 + symmetric] if 'queue' in state else ()
+    keys = [_forward(state['target'], PROJECTED, view) for view in views]
     kept = []
     if 'projector' in params:
       kept = [_forward(params, PROJECTED, view) for view in (0, 1)]
@@ -312,15 +345,16 @@ def _reference(loss, start, *, momentum=None, symmetric=False):
       }
     if keys:
       rows = np.concatenate(keys)
-      queue = state['queue'].copy()
+      queue, weights = state['queue'].copy(), state['weights'].copy()
       places = (state['pointer'] + np.arange(len(rows))) % len(queue)
       queue[places] = rows
-      state['queue'] = queue
+      weights[places] = np.concatenate([shown[view] for view in views])
+      state |= {'queue': queue, 'weights': weights}
       state['pointer'] = (state['pointer'] + len(rows)) % len(queue)
     yield params, state, value
 
 
-def _remembers(found, state):
+def _remembers(found, state, shown):
   """SwAV's queue and DeepCluster's memory hold the rows of their steps."""
   steps = state['remembered']
   if 'filled' in found.get('queue', {}):
@@ -335,72 +369,68 @@ def _remembers(found, state):
           steps[latest][view],
           atol=1e-6,
         )
+        np.testing.assert_array_equal(
+          queue['weights'][view].reshape(2, BATCH)[place], shown[view]
+        )
   if 'memory' in found:
-    np.testing.assert_allclose(found['memory']['rows'], steps[-1][0], atol=1e-6)
-    assert (found['memory']['weights'] == 1).all()
+    np.testing.assert_allclose(
+      found['memory']['rows'], shown[0][:, None] * steps[-1][0], atol=1e-6
+    )
+    np.testing.assert_array_equal(found['memory']['weights'], shown[0])
 
 
 def _parts(count):
   return [Linear() for _ in range(count)]
 
 
-_SHARED = {'views': _views, 'instances': instances.identity()}
 _MEMORY = {'clusters': CLUSTERS, 'examples': BATCH}
 
 
-def _one_view(*arguments):
-  return _views(*arguments)[:1]
-
-
-def _metric_of(objective, **options):
-  return lambda: metric(
-    *_parts(2), objective=objective, margin=MARGIN, **options, **_SHARED
+def _make(method, parts, **options):
+  """A method of linear parts that lacks only its `views`."""
+  return functools.partial(
+    method, *_parts(parts), instances=instances.identity(), **options
   )
 
 
+def _metric_of(objective, **options):
+  return _make(metric, 2, objective=objective, margin=MARGIN, **options)
+
+
+_SWAV = _make(
+  swav,
+  2,
+  prototypes=CLUSTERS,
+  temperature=TAU,
+  epsilon=EPSILON,
+  queue_steps=2,
+)
+_MOCO = functools.partial(_make, moco, 2, temperature=TAU, momentum=MOMENTUM)
+
+
+# The method without its views, its loss, and options of the reference; 'views'
+# is the number of views, 2 by default.
 TRACES = {
-  'swav': (
-    lambda: swav(
-      *_parts(2),
-      prototypes=CLUSTERS,
-      temperature=TAU,
-      epsilon=EPSILON,
-      queue_steps=2,
-      **_SHARED,
-    ),
-    _swav,
-    {},
-  ),
-  'deepcluster': (
-    lambda: deepcluster(
-      *_parts(1), **_SHARED | {'views': _one_view}, **_MEMORY
-    ),
-    _deepcluster,
-    {},
-  ),
+  'swav': (_SWAV, _swav, {}),
+  'swav/small': (_SWAV, _swav, {'views': 3}),
+  'deepcluster': (_make(deepcluster, 1, **_MEMORY), _deepcluster, {}),
   'deepcluster_v2': (
-    lambda: deepcluster_v2(
-      *_parts(2), heads=2, temperature=TAU, **_SHARED, **_MEMORY
-    ),
+    _make(deepcluster_v2, 2, heads=2, temperature=TAU, **_MEMORY),
     _deepcluster_v2,
     {},
   ),
   'metric/triplet': (_metric_of('triplet'), _triplet, {}),
   'metric/margin': (_metric_of('margin'), _margin, {}),
   'metric/n_pair': (_metric_of('n_pair', l2=0.1), _n_pair, {}),
-  'simclr': (
-    lambda: simclr(*_parts(2), temperature=TAU, **_SHARED),
-    _info_nce,
-    {},
-  ),
+  'simclr': (_make(simclr, 2, temperature=TAU), _info_nce, {}),
   'simclr/nt_xent': (
-    lambda: simclr(*_parts(2), temperature=TAU, contrast='nt_xent', **_SHARED),
+    _make(simclr, 2, temperature=TAU, contrast='nt_xent'),
     _nt_xent,
     {},
   ),
-  'simsiam': (lambda: simsiam(*_parts(3), l2=0.0, **_SHARED), _simsiam, {}),
+  'simsiam': (_make(simsiam, 3, l2=0.0), _simsiam, {}),
   'byol': (
-    lambda: byol(*_parts(3), momentum=MOMENTUM, steps=STEPS, **_SHARED),
+    _make(byol, 3, momentum=MOMENTUM, steps=STEPS),
     _byol,
     {
       'momentum': lambda step: (
@@ -408,39 +438,29 @@ TRACES = {
       )
     },
   ),
-  'moco': (
-    lambda: moco(
-      *_parts(2), temperature=TAU, momentum=MOMENTUM, queue=QUEUE, **_SHARED
-    ),
-    _moco,
-    {'momentum': lambda step: MOMENTUM},
-  ),
+  'moco': (_MOCO(queue=QUEUE), _moco, {'momentum': lambda step: MOMENTUM}),
   'moco/symmetric': (
-    lambda: moco(
-      *_parts(2),
-      temperature=TAU,
-      momentum=MOMENTUM,
-      queue_steps=2,
-      symmetric=True,
-      **_SHARED,
-    ),
+    _MOCO(queue_steps=2, symmetric=True),
     functools.partial(_moco, symmetric=True),
     {'momentum': lambda step: MOMENTUM, 'symmetric': True},
   ),
 }
 
 
+@pytest.mark.parametrize('rows', SHOWN)
 @pytest.mark.parametrize('name', TRACES)
-def test_the_trace_is_followed(name):
+def test_the_trace_is_followed(name, rows):
   make, loss, options = TRACES[name]
-  states, losses = _run(make)
+  options = dict(options)
+  shown = SHOWN[rows][: options.pop('views', 2)]
+  states, losses = _run(make, shown)
   close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-6)
-  expected = list(_reference(loss, states[0], **options))
+  expected = list(_reference(loss, states[0], shown, **options))
   assert len(expected) == STEPS
   for number, (params, state, value) in enumerate(expected):
     found = states[number + 1]
     close(losses[number], value)
-    _remembers(found.method_state, state)
+    _remembers(found.method_state, state, shown)
     for part, matrix in _matrices(found.params).items():
       # DeepCluster makes its own head, in float32.
       assert matrix.dtype == np.float64 or 'head' in part
@@ -450,6 +470,7 @@ def test_the_trace_is_followed(name):
       close(target['Dense_0']['kernel'], matrix, err_msg=f'target {part}')
     if 'queue' in state:
       close(found.method_state['queue']['rows'], state['queue'])
+      close(found.method_state['queue']['weights'], state['weights'])
       assert found.method_state['queue']['pointer'] == state['pointer']
   # The trace goes somewhere, or all of it would hold for a step that is none.
   moved = states[-1].params['encoder']['Dense_0']['kernel']
