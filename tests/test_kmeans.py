@@ -55,9 +55,31 @@ def test_an_iteration_against_numpy():
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_empty_clusters_take_the_rows_that_fit_worst(seed):
+  """Against NumPy, from a start where most of the clusters are doubles."""
+  rows, _ = _planted(clusters=3, each=10, spread=0.5)
+  rows = np.concatenate([np.repeat(rows[:1], 60, axis=0), rows])
+  weights = np.ones(len(rows))
+  # These fit worse than all others, and must not be taken.
+  weights[-5:] = 0
+  start, own = _run(rows, 6, weights=weights, iterations=0, seed=seed)
+  rows[-5:] = _unit(-start.sum(axis=0, keepdims=True))
+  shown = np.flatnonzero(weights)
+  worst = shown[np.argsort((rows @ start.T).max(axis=1)[shown])]
+  members = [rows[shown][own[shown] == k] for k in range(6)]
+  empty = [k for k in range(6) if not len(members[k])]
+  assert len(empty) > 1
+  for k, row in zip(empty, rows[worst], strict=False):
+    members[k] = row[None]
+  expected = _unit(np.stack([each.sum(axis=0) for each in members]))
+  found, _ = _run(rows, 6, weights=weights, iterations=1, seed=seed)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_every_cluster_has_rows():
-  """Two places and many rows: most starts are doubles, and go empty."""
-  rows, _ = _planted(clusters=2, each=50, spread=0.2)
+  """Most starts are one place: doubles that go empty, and would stay so."""
+  rows, _ = _planted(clusters=2, each=10, spread=0.2)
   rows = np.concatenate([np.repeat(rows[:1], 100, axis=0), rows])
   for seed in range(4):
     _, found = _run(rows, 8, seed=seed, iterations=20)
