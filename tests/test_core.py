@@ -149,20 +149,44 @@ def test_a_step_counts_and_draws_anew():
   chex.assert_trees_all_equal(again.params, state.params)
 
 
+def _with_target(method):
+  """`method` with a momentum copy of two of its parts, as BYOL has one."""
+
+  def init(key, batch):
+    params, state = method.init(key, batch)
+    copied = {name: params[name] for name in ('encoder', 'head')}
+    target = {'params': copied, 'batch_stats': state['batch_stats']}
+    return params, {**state, 'target': target}
+
+  return method._replace(init=init)
+
+
 def test_taken_parts_replace_fresh_ones():
-  method, optimizer = _method(), optax.adam(0.1)
-  mine = {'kernel': jnp.full((2, 2), 7.0)}
+  method, optimizer = _with_target(_method()), optax.adam(0.1)
+  mine = {
+    'head': {'kernel': jnp.full((2, 2), 7.0)},
+    'prototypes': jnp.full((2, 2), 8.0),
+  }
   state = core.create_state(
     jax.random.key(0),
     BATCH,
     method=method,
     optimizer=optimizer,
-    params={'head': mine},
+    params=mine,
     batch_stats={'encoder': jnp.ones(2)},
   )
   fresh = core.create_state(
     jax.random.key(0), BATCH, method=method, optimizer=optimizer
   )
-  chex.assert_trees_all_equal(state.params['head'], mine)
-  chex.assert_trees_all_equal(state.params['encoder'], fresh.params['encoder'])
-  np.testing.assert_array_equal(state.method_state['batch_stats']['encoder'], 1)
+  encoder = fresh.params['encoder']
+  chex.assert_trees_all_equal(state.params, {'encoder': encoder, **mine})
+  statistics = {'encoder': np.ones(2)}
+  chex.assert_trees_all_equal(state.method_state['batch_stats'], statistics)
+  # The target starts as the network does, and keeps no part beyond its own.
+  chex.assert_trees_all_equal(
+    state.method_state['target'],
+    {
+      'params': {'encoder': encoder, 'head': mine['head']},
+      'batch_stats': statistics,
+    },
+  )
