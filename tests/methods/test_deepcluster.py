@@ -142,6 +142,86 @@ def test_labels_are_looked_up_by_index():
     )
 
 
+class Frames(nn.Module):
+  """Two frames an image, so that an example has two rows; also a projector."""
+
+  stride: int = 1
+
+  @nn.compact
+  def __call__(self, x, *, train=False, mask=None):
+    del train, mask
+    x = x.reshape(len(x), 2, 3) if x.ndim == 4 else x
+    return nn.Dense(D, use_bias=False)(x)
+
+
+def _frame_views(key, images, index, widths=None):
+  """Two views whose frames are all shown."""
+  del key, index, widths
+  shown = jnp.zeros((len(images), 2))
+  return ((images / 255, shown), ((images / 255) ** 2, shown))
+
+
+def _expected(make, params, state, index):
+  """The loss of the examples `index` in float64, row by row."""
+  p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  labels = np.asarray(state['assignments']).reshape(-1, EXAMPLES, 2)
+  total = count = 0
+  for power in (1, 2):
+    for example in index:
+      for frame in (0, 1):
+        pixels = (IMAGES[example].reshape(2, 3)[frame] / 255) ** power
+        row = pixels @ p['encoder']['Dense_0']['kernel']
+        for head in range(len(labels)):
+          label, weight = labels[head, example, frame], 1
+          if make is deepcluster:
+            dense = p['head']['Dense_0']
+            logits = row @ dense['kernel'] + dense['bias']
+            weight = 1 / np.asarray(state['sizes'], np.float64)[label]
+          else:
+            x = row @ p['projector']['Dense_0']['kernel']
+            table = np.asarray(state['centroids'][head], np.float64)
+            logits = table @ (x / np.linalg.norm(x)) / 0.1
+          total += weight * (np.log(np.exp(logits).sum()) - logits[label])
+          count += weight
+  return total / count
+
+
+def _framed(make):
+  parts = [Frames()] * (1 if make is deepcluster else 2)
+  method = make(*parts, views=_frame_views, **_SHARED)
+  return method, *method.init(jax.random.key(0), _batch())
+
+
+@pytest.mark.parametrize('make', [deepcluster, deepcluster_v2])
+def test_each_row_of_an_example_has_its_own_label(make):
+  """Against NumPy: any examples in any order, two rows and two views each."""
+  method, params, state = _framed(make)
+  if make is deepcluster:
+    state = {**state, 'sizes': jnp.arange(1.0, K + 1)}
+  index = np.array([31, 4, 17, 5, 38, 0, 22, 9], np.int32)
+  batch = {'image': IMAGES[index], 'index': index}
+  value, (after, _) = method.loss(params, state, batch, jax.random.key(1), 0)
+  expected = _expected(make, params, state, index)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  if make is deepcluster_v2:
+    filled = after['memory']['weights'].reshape(EXAMPLES, 2)
+    seen = np.isin(np.arange(EXAMPLES), index)
+    np.testing.assert_array_equal(filled, np.stack([seen, seen], axis=1))
+
+
+@pytest.mark.parametrize('make', [deepcluster, deepcluster_v2])
+def test_rows_alike_get_one_label_in_the_order_of_the_examples(make):
+  method, params, state = _framed(make)
+  rng = np.random.default_rng(0)
+  kinds = rng.integers(0, K, (EXAMPLES, 2))
+  features = rng.normal(size=(K, D)).astype(np.float32)[kinds]
+  key = jax.random.key(0)
+  _, after, _ = method.before_epoch(params, state, lambda: features, key)
+  for labels in np.asarray(after['assignments']).reshape(-1, kinds.size):
+    pairs = set(zip(kinds.reshape(-1), labels, strict=True))
+    assert len(pairs) == len(set(labels)) == K
+
+
 def test_the_memory_is_filled_once_and_then_remembers():
   method, optimizer = _TWO(), optax.sgd(0.1)
   state = _created(method, optimizer)
