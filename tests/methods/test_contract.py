@@ -740,6 +740,37 @@ def test_a_full_pool_of_pictures_is_the_same_on_all_devices():
     assert 0 < changed < len(jax.tree.leaves(_batch_of('cyclegan'))[0])
 
 
+def test_a_full_queue_is_divided_among_devices():
+  """Otherwise Sinkhorn counts each row of the queue once per device."""
+  start, rng = _start('swav'), np.random.default_rng(0)
+  queue = start.method_state['queue']
+  rows = rng.normal(size=queue['rows'].shape).astype(np.float32)
+  # Rows near one direction, and some padding: the queue shifts the codes.
+  rows[..., 0] += 2
+  full = {
+    'rows': rows / np.linalg.norm(rows, axis=-1, keepdims=True),
+    'weights': rng.integers(0, 2, queue['weights'].shape).astype(np.float32),
+    'pointer': queue['pointer'],
+    'filled': np.int32(rows.shape[1]),
+  }
+  states, losses = [], {}
+  for name, used, mapping, devices in (
+    ('empty', queue, 'jit', 1),
+    ('one', full, 'jit', 1),
+    ('many', full, 'shard_map', DEVICES),
+  ):
+    state = {**start.method_state, 'queue': used}
+    step, _ = _compiled('swav', mapping, devices)
+    new, metrics = step(
+      _start('swav')._replace(method_state=state), _batch_of('swav')
+    )
+    losses[name] = float(metrics['loss'])
+    states.append(_copy(new))
+  assert abs(losses['one'] - losses['empty']) > 1e-3
+  np.testing.assert_allclose(losses['many'], losses['one'], rtol=1e-5)
+  chex.assert_trees_all_close(states[2], states[1], rtol=0, atol=1e-5)
+
+
 @first_cases
 def test_the_state_keeps_its_tree(name):
   run = _run(name, 'jit', 1)
