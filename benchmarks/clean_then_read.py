@@ -59,8 +59,9 @@ def cleaner(run: pathlib.Path, name: str):
   """uint8 images to uint8 images, by the trained stage."""
   config = read_json(run / 'config.json')
   task = tasks.make(config)
+  networks = build.networks(config)
   method = build.method(
-    config[name], run=config, task=task, steps=1, examples=1
+    config[name], networks=networks, task=task, steps=1, examples=1
   )
   state = read(run / name / 'checkpoints', 'params', 'method_state').state
   predict = jax.jit(method.predict)
@@ -109,8 +110,9 @@ def main(
   ):
     folder = workdir / name.replace(' ', '_')
     task = tasks.make(config)
-    (reader,) = stage.resolve(config, folder=folder, task=task, dataset=data)
-    train.run_stage(reader, task=task, dataset=data, stop=lambda: False)
+    recipe = stage.resolve(config, folder=folder, task=task, dataset=data)
+    for each in recipe.stages:
+      train.run_stage(each, task=task, dataset=data, stop=lambda: False)
     found[name] = accuracies(folder / 'supervised')
   names = list(found['as they are'])
   rows = [(name, *(each[x] for x in names)) for name, each in found.items()]

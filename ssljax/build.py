@@ -79,23 +79,31 @@ def _tuples(options: Options) -> dict[str, Any]:
   }
 
 
+def networks(run: Any) -> dict[str, dict[str, Any]]:
+  """The options of a run's networks, from its config."""
+  parts = ('encoder', 'projector', 'predictor')
+  return {part: dict(run[part]) for part in parts}
+
+
 def encoder(
-  run: Options, changes: Options | None = None, **shared: Any
+  networks: Options, changes: Options | None = None, **shared: Any
 ) -> nn.Module:
   """The run's encoder; `changes` that have a name replace all its options."""
   options = {**(changes or {})}
   if 'name' not in options:
-    options = {**run['encoder'], **options}
+    options = {**networks['encoder'], **options}
   return module(ENCODERS, options, 'sequence', **shared)
 
 
-def head(run: Options, part: str, changes: Options, **shared: Any) -> nn.Module:
+def head(
+  networks: Options, part: str, changes: Options, **shared: Any
+) -> nn.Module:
   """The projector or predictor; a name replaces all options, as above."""
   options = dict(changes)
   if 'name' not in options:
-    options = {**run[part], **options}
-    if part == 'predictor' and 'width' in run['projector']:
-      options.setdefault('width', run['projector']['width'])
+    options = {**networks[part], **options}
+    if part == 'predictor' and 'width' in networks['projector']:
+      options.setdefault('width', networks['projector']['width'])
   return module(HEADS, options, part, **shared)
 
 
@@ -127,7 +135,7 @@ def remembers(name: str) -> bool:
 def method(
   stage: Options,
   *,
-  run: Options,
+  networks: Options,
   task: Task,
   steps: int | None = None,
   examples: int | None = None,
@@ -137,8 +145,8 @@ def method(
 
   Args:
     stage: its description, as `configs.common.stage` makes it.
-    run: options of 'encoder', 'projector' and 'predictor', which the stage's
-      own go before.
+    networks: the run's options of 'encoder', 'projector' and 'predictor'. The
+      stage's own options go before them.
     task: what the run is about.
     steps: optimizer steps, for a method with a schedule of its own.
     examples: their number, for a method that remembers each.
@@ -153,10 +161,10 @@ def method(
   make = factory(name)
   accepted = inspect.signature(make).parameters
   shared = {'axis_name': axis_name, 'groups': options.pop('groups', 0)}
-  network = encoder(run, options.pop('encoder', {}), **shared)
+  network = encoder(networks, options.pop('encoder', {}), **shared)
   parts: dict[str, Any] = {'encoder': network, 'head': task.head}
   for part in ('projector', 'predictor'):
-    parts[part] = head(run, part, options.pop(part, {}), **shared)
+    parts[part] = head(networks, part, options.pop(part, {}), **shared)
   for part in DRAWING:
     if part in accepted:
       parts[part] = module(DRAWING, options.pop(part, {}), part)

@@ -82,6 +82,11 @@ class Method(NamedTuple):
   examine: Callable[..., tuple[Metrics, dict[str, jax.Array]]] | None = None
   labelled: bool = False
 
+  @property
+  def learns_labels(self) -> bool:
+    """Whether it learns to predict labels, by which it is then judged."""
+    return self.labelled and self.predict is not None
+
 
 class TrainState(NamedTuple):
   """Everything that a run remembers; `step` is also its place in the data."""

@@ -9,7 +9,7 @@ from ssljax import evals
 from ssljax.data import sources
 from ssljax.data.clean import Cleaned
 from ssljax.data.datasets import Dataset
-from ssljax.errors import UserError, check_known
+from ssljax.errors import UserError
 
 
 def examples_of(
@@ -49,7 +49,6 @@ def with_clean(
   """
   if not kind:
     return source
-  check_known('clean', kind, ('own', 'other'))
   masks = [dataset.masks(split) for split in splits]
   # The masks of one split stay the file that they are.
   masks = masks[0] if len(masks) == 1 else np.concatenate(masks)

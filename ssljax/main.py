@@ -40,18 +40,20 @@ def run(
   config.data.update(dataset.resolved)
   task = tasks.make(config)
   workdir.check_claim(folder, config.to_dict())
-  stages = stage.resolve(config, folder=folder, task=task, dataset=dataset)
+  if dataset.skipped:
+    print(workdir.skipped_lines(folder, dataset.skipped), file=sys.stderr)
+  recipe = stage.resolve(config, folder=folder, task=task, dataset=dataset)
   workdir.claim(folder, config.to_dict())
-  skipped = workdir.write_skipped(folder, dataset.skipped)
-  if skipped:
-    print(skipped, file=sys.stderr)
-  for each in stages:
+  workdir.write_skipped(folder, dataset.skipped)
+  for each in recipe.stages:
     if stop():
       raise train.Stopped
     train.run_stage(each, task=task, dataset=dataset, stop=stop)
   found, table = task.report(folder)
   pretraining = telemetry.telemetry(
-    each.folder for each in stages if not each.predicts
+    folder / name
+    for name, method in recipe.methods.items()
+    if not method.learns_labels
   )
   if pretraining:
     table = '\n\n'.join(filter(None, (table, telemetry.render(pretraining))))

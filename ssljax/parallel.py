@@ -255,10 +255,15 @@ def _local_rows(batch: PyTree, devices: int, axis: int) -> int:
       f'give each array one row per example.'
     )
   rows = min(leading)[axis]
+  check_divides(rows, devices)
+  return rows // devices
+
+
+def check_divides(rows: int, devices: int) -> None:
+  """UserError unless a batch of so many rows can be split evenly."""
   if rows % devices:
     raise UserError(
       f'A batch of {rows} cannot be split over {devices} devices; expected a '
       f'multiple of {devices}. Change the batch size (for example to '
       f'{-(-rows // devices) * devices}) or the number of devices.'
     )
-  return rows // devices

@@ -30,6 +30,7 @@ class Reader:
 
   Attributes:
     stage: its name.
+    config: of its run, as a dict.
     charset: the characters that its head can read; None of a run on images
       with classes.
     height, width: in pixels, of the frame that every image is fitted to. Text
@@ -43,13 +44,13 @@ class Reader:
     task: Task,
     method: Method,
     state: Mapping[str, Any],
-    remedy: str = '',
+    run: Mapping[str, Any],
   ):
-    """Takes a trained method; `remedy` tells who asks one that cannot read."""
+    """Takes a trained method and the config that it was trained by."""
     self.stage, self.charset, self._fit = stage, task.charset, task.fit
+    self.config = run
     shape = task.metadata['preprocessing']
     self.height, self.width = shape['height'], shape['width']
-    self._remedy = remedy
     variables = jax.device_put((state['params'], state['method_state']))
 
     def compiled(function):
@@ -57,7 +58,7 @@ class Reader:
       return functools.partial(jax.jit(function), *variables)
 
     self._encode = compiled(method.encode)
-    can_read = task.charset is not None and method.labelled
+    can_read = task.charset is not None and method.learns_labels
     self._predict = compiled(method.predict) if can_read else None
 
   def encode(self, images: Any) -> np.ndarray:
@@ -88,9 +89,13 @@ class Reader:
       UserError: what is no image, or a run that has not learned to read.
     """
     if self._predict is None or self.charset is None:
+      best = preferred(self.config, self.config['recipe'])
+      remedy = f'Use ssljax.load(workdir, stage={best!r}).'
+      if not reads(self.config, best):
+        remedy = 'This run has none; run a recipe that learns to read.'
       raise UserError(
         f'Found stage {self.stage!r}, which has no head to read with; expected '
-        f'a stage that was trained on labels. {self._remedy}'
+        f'a stage that was trained on labels. {remedy}'
       )
     pixels, widths = self._fitted(images)
     if not len(pixels):
@@ -186,26 +191,26 @@ def load(
   if stage is None and not is_run(folder) and is_run(folder.parent):
     folder, stage = folder.parent, folder.name
   run = described(folder)
-  recipe, best = run['recipe'], preferred(run, run['recipe'])
+  recipe = run['recipe']
   finished = [each for each in recipe if is_finished(folder / each)]
   if stage is None:
-    # A recipe may have been cut short, or be for no stage in particular.
-    product = run.get('product')
-    named = product in recipe
-    stage = str(product if named else preferred(run, finished or recipe))
+    stage = run.get('product')
+  # A recipe may have been cut short, or be for no stage in particular.
+  if stage is None or (stage == run.get('product') and stage not in recipe):
+    stage = preferred(run, finished or recipe)
   check_known('stage', stage, recipe)
   check_finished(folder / stage)
-  remedy = f'Use ssljax.load(workdir, stage={best!r}).'
-  if not reads(run, best):
-    remedy = 'This run has none; run a recipe that learns to read.'
   saved = read(folder / stage / 'checkpoints', 'params', 'method_state')
   # What it was trained by, whatever has become of `config.json` since.
   trained = saved.metadata['config']
   task = tasks.make(trained)
-  method = build.method(trained[stage], run=trained, task=task)
-  return Reader(
-    stage, task=task, method=method, state=saved.state, remedy=remedy
-  )
+  method = method_of(trained, stage, task)
+  return Reader(stage, task=task, method=method, state=saved.state, run=trained)
+
+
+def method_of(run: Mapping[str, Any], stage: str, task: Task) -> Method:
+  networks = build.networks(run)
+  return build.method(run[stage], networks=networks, task=task)
 
 
 def described(folder: pathlib.Path) -> dict[str, Any]:
@@ -224,6 +229,7 @@ def described(folder: pathlib.Path) -> dict[str, Any]:
     run = read_json(path)
     # Other programs have a config.json too; ours describes its stages.
     named = [run[stage]['method']['name'] for stage in run['recipe']]
+    tasks.make(run)
   except (KeyError, TypeError, ValueError):
     named = []
   if not named:
@@ -237,8 +243,11 @@ def described(folder: pathlib.Path) -> dict[str, Any]:
 def reads(run: Mapping[str, Any], stage: str) -> bool:
   """Whether a stage of a run learns to read text."""
   task = tasks.make(run)
-  method = build.method(run[stage], run=run, task=task)
-  return task.charset is not None and method.labelled
+  try:
+    method = method_of(run, stage, task)
+  except UserError:
+    return False  # of a method that is not here
+  return task.charset is not None and method.learns_labels
 
 
 def preferred(run: Mapping[str, Any], stages: Sequence[str]) -> str:

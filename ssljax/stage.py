@@ -1,7 +1,7 @@
 """A stage of a recipe as one value: from the config, resolved and checked.
 
 All stages are resolved before the first one starts, so that a mistake in the
-last stage is told in the first second and not after hours.
+last stage is told before the first step and not after hours.
 """
 
 import functools
@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssljax import build, core, workdir
+from ssljax import build, core, parallel, workdir
 from ssljax.checkpoint import read
 from ssljax.core import Method
 from ssljax.data import pipeline, sources
 from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError, check_known
 from ssljax.examples import check_positions, examples_of, with_clean
+from ssljax.recipe import check_recipe, check_splits, evaluates
 from ssljax.records import read_json
 from ssljax.tasks import Task
 
@@ -35,13 +36,12 @@ class Stage(NamedTuple):
     kind: name of its method.
     folder: where its checkpoints, log and figures go.
     source: the examples that it learns from.
-    splits: the splits of the data that the examples are of.
     clean: which plain print its examples have; see `configs.common.stage`.
     arrays: from a gathered batch to the arrays that a step reads.
-    example: the arrays of one batch, for their shapes.
+    example: the shapes of the arrays of one batch.
     method: the objective, over the devices of `axis_name`.
     optimizer: of `learning_rate`.
-    make_optimizer: the same, of another learning rate.
+    make_optimizer: `(learning_rate=) -> optimizer`, of another one.
     learning_rate: at its peak.
     rates: where the learning rate is that of the best of earlier stages, by
       validation: the rate of each of their folders.
@@ -63,13 +63,12 @@ class Stage(NamedTuple):
   kind: str
   folder: pathlib.Path
   source: sources.Source
-  splits: tuple[str, ...]
   clean: str
   arrays: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
-  example: dict[str, np.ndarray]
+  example: dict[str, jax.ShapeDtypeStruct]
   method: Method
   optimizer: optax.GradientTransformation
-  make_optimizer: Callable[[float], optax.GradientTransformation]
+  make_optimizer: Callable[..., optax.GradientTransformation]
   learning_rate: float
   rates: dict[pathlib.Path, float]
   steps: int
@@ -88,16 +87,13 @@ class Stage(NamedTuple):
   metadata: dict[str, Any]
 
   @property
-  def predicts(self) -> bool:
-    """Whether it learns to predict labels, by which it is then judged."""
-    return self.method.labelled and self.method.predict is not None
-
-  @property
   def flops(self) -> float:
-    """Of all its steps, or as its `stage.json` has them."""
-    if workdir.is_finished(self.folder):
-      return read_json(self.folder / 'stage.json')['flops']
-    return self.cost() * self.steps
+    """Of all its steps."""
+    return self.cost() * self.steps if self.steps else 0.0
+
+  def batch(self) -> dict[str, np.ndarray]:
+    """The arrays of a batch, from which the state is initialised."""
+    return self.arrays(self.source.gather(range(self.batch_size)))
 
   def summary(self) -> dict[str, Any]:
     """What `stage.json` says of a finished stage, beside its figures."""
@@ -106,7 +102,7 @@ class Stage(NamedTuple):
       'examples': self.steps * self.batch_size,
       'labels': len(self.source) if self.method.labelled else 0,
       'learning_rate': self.learning_rate,
-      'flops': self.cost() * self.steps,
+      'flops': self.flops,
     }
 
   def settled(self) -> 'Stage':
@@ -114,87 +110,106 @@ class Stage(NamedTuple):
     if not self.rates:
       return self
     rate = self.rates[workdir.best_on_validation(self.rates)]
-    optimizer = self.make_optimizer(rate)
+    optimizer = self.make_optimizer(learning_rate=rate)
     return self._replace(optimizer=optimizer, learning_rate=rate)
+
+
+class Resolved(NamedTuple):
+  """A recipe: the stages that are still to run, and every stage's method."""
+
+  stages: list[Stage]
+  methods: dict[str, Method]
 
 
 def resolve(
   config: Any, *, folder: pathlib.Path, task: Task, dataset: Dataset
-) -> list[Stage]:
-  """Every stage of the recipe, in order, checked.
+) -> Resolved:
+  """Turns a config into the stages that have not finished, all checked.
 
   Args:
     config: of the run, its data resolved.
     folder: of the run.
     task: what the run is about.
-    dataset: the run's data.
+    dataset: the run's data, of which nothing is opened for finished stages.
 
   Raises:
     UserError: names that do not exist, labels that cannot be read, a batch
-      larger than the data, parts that cannot be taken.
-  """
-  check_recipe(config, folder, task)
-  stages: dict[str, Stage] = {}
-  for name in config.recipe:
-    stages[name] = _resolved(config, name, folder, task, dataset, stages)
-  for stage in stages.values():
-    check_taken(stage, stages)
-  return list(stages.values())
-
-
-def check_recipe(config: Any, folder: pathlib.Path, task: Task) -> None:
-  """Every stage is described, by a method that exists, from parts that do.
-
-  No data is opened yet, because rendering may take minutes.
+      larger than the data or uneven over the devices, parts that cannot be
+      taken.
   """
   known = [key for key in config if hasattr(config[key], 'method')]
   for name in config.recipe:
     check_known('stage', name, known)
-    described = config[name].to_dict()
-    method = build.method(described, run=config, task=task)
-    if method.labelled and described['steps'] != 0:
-      task.require(name)
-    for origin in config[name].take.values():
-      workdir.locate(folder, config.recipe, origin)
+  described = {name: config[name].to_dict() for name in config.recipe}
+  networks = build.networks(config)
+  methods = check_recipe(
+    described,
+    networks=networks,
+    task=task,
+    folder=folder,
+    mapping=config.mapping,
+  )
+  left = {
+    name: stage
+    for name, stage in described.items()
+    if not workdir.is_finished(folder / name)
+  }
+  check_splits(left, dataset)
+  stages: dict[str, Stage] = {}
+  for name, stage in left.items():
+    stages[name] = _resolved(
+      config, name, stage, networks, folder, task, dataset, stages
+    )
+  for name in left:
+    check_taken(stages[name], stages, described)
+  return Resolved(list(stages.values()), methods)
 
 
-def _resolved(config, name, folder, task, dataset, earlier) -> Stage:
-  described = config[name].to_dict()
-  options, method_name = described['data'], described['method']['name']
-  splits = tuple(options['split'].split('+'))
+def _resolved(
+  config, name, described, networks, folder, task, dataset, earlier
+) -> Stage:
+  options, kind = described['data'], described['method']['name']
+  splits = options['split'].split('+')
   source = examples_of(described, dataset, splits)
   source = with_clean(source, dataset, splits, kind=options['clean'])
-  count = len(source) if build.remembers(method_name) else None
+  count = len(source) if build.remembers(kind) else None
   make = functools.partial(
-    build.method, described, run=config, task=task, examples=count
+    build.method, described, networks=networks, task=task, examples=count
   )
   plain, batch_size = make(), described['batch_size']
-  if described['steps'] == 0:  # an evaluation, which fills no batch
+  if plain.labelled:
+    task.check(source, build.encoder(networks))
+  if evaluates(described):  # which fills no batch
     batch_size = min(batch_size, len(source))
-  elif plain.labelled:
-    task.check(source, build.encoder(config))
+  elif config.mapping != 'jit':
+    parallel.check_divides(batch_size, jax.device_count())
   pipeline.check_batch_size(batch_size, source)
-  example = task.arrays(source.gather(range(batch_size)))
-  build.check_examples(method_name, example)
+  batch = task.arrays(source.gather(range(batch_size)))
+  build.check_examples(kind, batch)
   if count:
     check_positions(name, source)
+  # The shapes alone: a large batch of every stage would fill the memory.
+  example = {
+    key: jax.ShapeDtypeStruct(value.shape, value.dtype)
+    for key, value in batch.items()
+  }
   cost = functools.cache(functools.partial(loss_flops, plain, example))
-  steps = steps_of(described, source, cost, earlier)
-  optimizer = functools.partial(_optimizer, described, task=task, steps=steps)
+  steps = steps_of(described, source, cost, earlier, folder)
+  optimizer = functools.partial(
+    build.optimizer, described, task=task, steps=steps
+  )
   rate = described['optimizer']['learning_rate']
   axis_name = None if config.mapping == 'jit' else AXIS
-  recipe = config.recipe
   return Stage(
     name=name,
-    kind=method_name,
+    kind=kind,
     folder=folder / name,
     source=source,
-    splits=splits,
     clean=options['clean'],
     arrays=task.arrays,
     example=example,
     method=make(steps=steps, axis_name=axis_name),
-    optimizer=optimizer(rate),
+    optimizer=optimizer(learning_rate=rate),
     make_optimizer=optimizer,
     learning_rate=rate,
     rates={
@@ -207,7 +222,7 @@ def _resolved(config, name, folder, task, dataset, earlier) -> Stage:
     warmup=build.warmup(described, steps),
     seed=config.seed + described['seed'],
     take={
-      part: workdir.locate(folder, recipe, origin)
+      part: workdir.locate(folder, config.recipe, origin)
       for part, origin in described['take'].items()
     },
     cost=cost,
@@ -221,20 +236,30 @@ def _resolved(config, name, folder, task, dataset, earlier) -> Stage:
   )
 
 
-def _optimizer(described, rate, *, task, steps):
-  return build.optimizer(described, task=task, steps=steps, learning_rate=rate)
-
-
 def steps_of(
   described: Mapping[str, Any],
   source: sources.Source,
   cost: Callable[[], float],
   earlier: Mapping[str, Stage],
+  folder: pathlib.Path,
 ) -> int:
-  """Optimizer steps: given, by epochs, or by the compute of earlier stages."""
+  """Optimizer steps: given, by epochs, or by the compute of earlier stages.
+
+  Args:
+    described: the stage.
+    source: its examples.
+    cost: `() -> FLOPs` of one of its steps.
+    earlier: the stages before it that are still to run.
+    folder: of the run, where the others say what they have spent.
+  """
   if described['match_compute']:
-    spent = sum(earlier[other].flops for other in described['match_compute'])
-    return round(spent / cost())
+    spent = [
+      earlier[other].flops
+      if other in earlier
+      else read_json(folder / other / 'stage.json')['flops']
+      for other in described['match_compute']
+    ]
+    return round(sum(spent) / cost())
   steps, epochs = described['steps'], described['epochs']
   batch_size = described['batch_size']
   # Epochs before steps, or --config.pretrain.epochs=3 would do nothing where a
@@ -251,8 +276,13 @@ def steps_of(
   return steps
 
 
-def loss_flops(method: Method, batch: Mapping[str, np.ndarray]) -> float:
-  """FLOPs of the loss and its gradient on one batch, as XLA counts them."""
+def loss_flops(method: Method, batch: Mapping[str, Any]) -> float:
+  """FLOPs of the loss and its gradient on one batch, as XLA counts them.
+
+  Args:
+    method: the objective, on one device.
+    batch: arrays, or their shapes.
+  """
 
   def gradient(key, batch):
     params, method_state = method.init(key, batch)
@@ -267,24 +297,33 @@ def loss_flops(method: Method, batch: Mapping[str, np.ndarray]) -> float:
   return count(gradient) - count(method.init)
 
 
-def check_taken(stage: Stage, stages: Mapping[str, Stage]) -> None:
+def check_taken(
+  stage: Stage,
+  stages: Mapping[str, Stage],
+  described: Mapping[str, Mapping[str, Any]],
+) -> None:
   """Refuses a part that its origin lacks, or has with arrays of another shape.
 
-  Parts of another run are read; of this run's parts the names are enough, as
-  its stages share their networks.
+  Args:
+    stage: that takes parts.
+    stages: those of the recipe that are still to run.
+    described: all stages of the recipe.
   """
   for part, folder in stage.take.items():
     origin = stages.get(folder.name)
     if origin is not None and origin.folder == folder:
-      if part in build.parts(origin.kind) and part in build.parts(stage.kind):
-        continue  # nothing has to be traced
+      own = [described[each.name]['method'] for each in (stage, origin)]
+      if all(
+        part in build.parts(each['name']) and part not in each for each in own
+      ):
+        continue  # both have the run's network, and nothing has to be traced
       found = shapes_of(origin)
     else:
       found = read(folder / 'checkpoints', 'params').state['params']
     check_known(f'part of {folder}', part, found)
-    own = shapes_of(stage)
-    check_known(f'part of stage {stage.name!r}', part, own)
-    core.check_part(part, found[part], own[part])
+    own_parts = shapes_of(stage)
+    check_known(f'part of stage {stage.name!r}', part, own_parts)
+    core.check_part(part, found[part], own_parts[part])
 
 
 def shapes_of(stage: Stage) -> core.Params:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 
-from ssljax import core, evals, feed, workdir
+from ssljax import core, evals, feed
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
@@ -39,8 +39,6 @@ def run_stage(
     dataset: the run's data.
     stop: once it returns True, the state is saved and `Stopped` raised.
   """
-  if workdir.is_finished(stage.folder):
-    return
   stage = stage.settled()
   create = jax.jit(
     functools.partial(
@@ -52,7 +50,7 @@ def run_stage(
   with Checkpoints(folder, metadata=stage.metadata) as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
-      state = create(key, stage.example, **taken(stage))
+      state = create(key, stage.batch(), **taken(stage))
       if not stage.steps:  # an evaluation, whose parts other stages may take
         checkpoints.save(0, state)
     start = int(state.step)

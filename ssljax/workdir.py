@@ -76,13 +76,18 @@ def _differing(path: str, found: Any, wanted: Any) -> list[str]:
 
 def write_skipped(
   workdir: pathlib.Path, skipped: Sequence[tuple[str, str]]
-) -> str | None:
-  """Lists the user's files that are not used; returns what to print of them."""
-  if not skipped:
-    return None
+) -> None:
+  """Lists the user's files that are not used, where there are some."""
+  if skipped:
+    with (workdir / 'skipped.csv').open('w', newline='') as file:
+      csv.writer(file).writerows([('file', 'reason'), *skipped])
+
+
+def skipped_lines(
+  workdir: pathlib.Path, skipped: Sequence[tuple[str, str]]
+) -> str:
+  """What the console says of the user's files that are not used."""
   path = workdir / 'skipped.csv'
-  with path.open('w', newline='') as file:
-    csv.writer(file).writerows([('file', 'reason'), *skipped])
   lines = [f'Skipped {len(skipped)} files, listed in {path}:']
   return '\n'.join(lines + [f'  {name}: {why}' for name, why in skipped[:10]])
 

@@ -1,8 +1,10 @@
 """What a config describes, built as `ssljax.stage` builds it."""
 
+import pathlib
+
 import numpy as np
 
-from ssljax import build, tasks
+from ssljax import build, recipe, tasks
 from ssljax.data import sources
 
 
@@ -10,7 +12,8 @@ def method(config, stage, **options):
   """The method of a stage, given by its name or by its description."""
   each = config[stage] if isinstance(stage, str) else stage
   task = tasks.make(config)
-  return build.method(each.to_dict(), run=config, task=task, **options)
+  networks = build.networks(config)
+  return build.method(each.to_dict(), networks=networks, task=task, **options)
 
 
 def optimizer(config, stage, *, steps):
@@ -18,6 +21,18 @@ def optimizer(config, stage, *, steps):
   rate = each.optimizer.learning_rate
   return build.optimizer(
     each.to_dict(), task=tasks.make(config), steps=steps, learning_rate=rate
+  )
+
+
+def check(config, folder=pathlib.Path()):
+  """Checks a recipe by its names, as `ssljax.stage.resolve` does first."""
+  described = {name: config[name].to_dict() for name in config.recipe}
+  return recipe.check_recipe(
+    described,
+    networks=build.networks(config),
+    task=tasks.make(config),
+    folder=folder,
+    mapping=config.mapping,
   )
 
 

@@ -11,8 +11,6 @@ import ml_collections
 import pytest
 
 from configs import common
-from ssljax import stage as stage_lib
-from ssljax import tasks
 from ssljax.data import layouts
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -87,7 +85,7 @@ def test_stages_name_earlier_stages(name, scale):
   config = _config(name, scale)
   assert config.scale == scale
   json.dumps(config.to_dict(), allow_nan=False)  # goes to config.json
-  stage_lib.check_recipe(config, pathlib.Path(), tasks.make(config))
+  making.check(config)
   # Nothing is described that does not run.
   described = {key for key in config if hasattr(config[key], 'method')}
   assert described == set(config.recipe)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssljax import core, train
+from ssljax import core, evaluate, train
 from ssljax.data import sources
 from ssljax.evals import text_metrics
 from ssljax.tasks.text import read_splits
@@ -98,3 +98,23 @@ def test_without_a_validation_split_nothing_validates(tmp_path):
   dataset = _Dataset(train=8, test=8)
   found = read_splits(_read_all, dataset.open('train'), dataset, tmp_path)
   assert set(found) == {'fit', 'test'}
+
+
+def test_a_task_is_tested_on_prints_of_the_images_themselves():
+  """Also where it learns from the prints of other images."""
+
+  class _Masked:
+    splits = ('train', 'test')
+
+    def open(self, split):
+      return _source(6)
+
+    def masks(self, split):
+      return np.arange(6, dtype=np.uint8)[:, None, None] * np.ones(
+        (4, 4), np.uint8
+      )
+
+  method = core.Method(init=None, loss=None, encode=None, examine=lambda: None)
+  stage = types.SimpleNamespace(method=method, clean='other')
+  batch = evaluate.held_out(stage, _Masked()).gather(range(6))
+  np.testing.assert_array_equal(batch['clean'][:, 0, 0, 0], 255 - np.arange(6))

@@ -10,8 +10,6 @@ import making
 import pytest
 
 from configs import pretext_images
-from ssljax import stage as stage_lib
-from ssljax import tasks
 from ssljax.augment.policies import POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -59,7 +57,7 @@ def test_the_docstring_says_how_to_run_it(name):
 def test_every_stage_can_be_made(name, arg):
   config = _config(name, arg)
   json.dumps(config.to_dict(), allow_nan=False)  # goes to config.json
-  stage_lib.check_recipe(config, pathlib.Path(), tasks.make(config))
+  making.check(config)
   described = {key for key in config if hasattr(config[key], 'method')}
   assert described == set(config.recipe)
   names = [row for row, _ in config.rows]
@@ -79,7 +77,7 @@ def test_every_stage_can_be_made(name, arg):
 @pytest.mark.parametrize('name', PRETRAINED)
 def test_imagenet_is_the_papers_network(name):
   config = _config(name, 'dataset=imagenet2012')
-  stage_lib.check_recipe(config, pathlib.Path(), tasks.make(config))
+  making.check(config)
   assert tuple(config.encoder.blocks) == (3, 4, 6, 3)
   assert config.encoder.bottleneck and config.encoder.dtype == 'bfloat16'
   assert config.data.size == 224

@@ -245,6 +245,7 @@ def test_an_encoder_goes_over_to_other_data(workdir, tmp_path, monkeypatch):
   config.encoder.stem = 'imagenet'
   with pytest.raises(UserError, match='in the encoder taken from another run'):
     _run(config, tmp_path / 'other', tmp_path)
+  assert not (tmp_path / 'other').exists()  # told before the first step
   config.encoder = _config('dataset=digits').encoder
   tested, evaluate = [], train.evaluate
 
@@ -367,11 +368,11 @@ def test_a_folder_without_classes_is_pretrained_on(tmp_path):
     pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
     Image.fromarray(pixels).save(folder / f'{number}.png')
   config = _config(f'data={folder},size=16')
-  config.pretrain.update(batch_size=8, steps=2)
   with pytest.raises(UserError, match=r"no classes .*stage 'finetune'.*\('p"):
     _run(config, tmp_path / 'all')
   assert not (tmp_path / 'all').exists()  # told before anything was trained
   config.recipe = ('pretrain',)
+  config.pretrain.update(batch_size=8, steps=2)
   page = _run(config, tmp_path / 'run')
   assert page.startswith('No classes, and so nothing to test the features by')
   assert '| pretrain ' in page  # how pretraining ended

@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw
 
 import ssljax
 from configs import common
-from ssljax import build, core, main, tasks, workdir
+from ssljax import build, core, main, workdir
 from ssljax.augment.text import text_views
 from ssljax.checkpoint import read
 from ssljax.errors import UserError
-from ssljax.stage import check_recipe, taken
+from ssljax.stage import taken
 
 pytestmark = pytest.mark.slow  # trains four stages
 LABELLED, ALL = 24, 40
@@ -157,7 +157,7 @@ def test_what_cannot_be_taken(
   (stopped / 'config.json').write_text(text)
   with pytest.raises(UserError, match=message):
     config = _config(own, take=take, charset='abc')
-    check_recipe(config, tmp_path, tasks.make(config))
+    making.check(config, tmp_path)
 
 
 def test_an_encoder_of_another_size_is_refused(own, finished, tmp_path):
@@ -165,6 +165,7 @@ def test_an_encoder_of_another_size_is_refused(own, finished, tmp_path):
   config.encoder.width = 8
   with pytest.raises(UserError, match='in the encoder taken from another run'):
     _run(config, tmp_path / 'other')
+  assert not (tmp_path / 'other').exists()  # told before the first step
 
 
 def test_labels_are_missed_before_anything_is_trained(tmp_path):
@@ -195,7 +196,9 @@ def test_a_label_too_long_for_its_image_names_the_file(tmp_path):
 
 
 def test_bad_files_are_listed_in_the_run_folder(tmp_path):
-  said = workdir.write_skipped(tmp_path, [('a.png', 'found it unreadable')])
+  skipped = [('a.png', 'found it unreadable')]
+  workdir.write_skipped(tmp_path, skipped)
+  said = workdir.skipped_lines(tmp_path, skipped)
   assert 'Skipped 1 files' in said and 'a.png: found it unreadable' in said
   assert (tmp_path / 'skipped.csv').read_text().split() == [
     'file,reason', 'a.png,found', 'it', 'unreadable'

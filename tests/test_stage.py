@@ -11,7 +11,7 @@ import tiny_ocr
 
 from configs import simclr_ocr
 from ssljax import stage, tasks
-from ssljax.errors import UserError
+from ssljax.errors import UserError, check_known
 from ssljax.records import write_json
 
 CONFIG = tiny_ocr.get_config()
@@ -75,6 +75,7 @@ def test_equal_compute_is_equal_within_a_hundredth():
     making.text_source(['1'] * 32),
     functools.partial(_cost, 'supervised'),
     earlier,
+    None,
   )
   total = found * _cost('supervised')
   assert total == pytest.approx(sum(spent.values()), rel=0.01)
@@ -84,7 +85,9 @@ def test_steps_are_given_or_counted_in_epochs():
   source = making.text_source(['1'] * 35)
 
   def steps(**options):
-    return stage.steps_of(_description(**options), source, lambda: 1.0, {})
+    return stage.steps_of(
+      _description(**options), source, lambda: 1.0, {}, None
+    )
 
   assert steps() == tiny_ocr.STEPS['supervised']
   # As --config.supervised.epochs=3 does: epochs of whole batches.
@@ -119,14 +122,18 @@ class _Opened:
   splits = ('unlabeled', 'train', 'validation', 'test')
 
   def __init__(self, texts):
-    self.open = lambda split: making.text_source(texts)
+    self._texts = texts
+
+  def open(self, split):
+    check_known('split', split, self.splits)
+    return making.text_source(self._texts)
 
 
 def _resolve(config, tmp_path, texts=('1234',) * 32):
   task = tasks.make(config)
   return stage.resolve(
     config, folder=tmp_path, task=task, dataset=_Opened(list(texts))
-  )
+  ).stages
 
 
 def _last(**options):
@@ -141,7 +148,6 @@ def test_every_stage_is_resolved(tmp_path):
   found = _resolve(_last(seed=3), tmp_path)
   assert [each.name for each in found] == list(tiny_ocr.STEPS)
   assert [each.steps for each in found] == list(tiny_ocr.STEPS.values())
-  assert [each.predicts for each in found] == [False, True, True, True]
   assert [each.seed for each in found] == [0, 0, 0, 3]
   assert found[1].take == {'encoder': tmp_path / 'pretrain'}
   assert {each.epoch for each in found} == {4}
@@ -154,6 +160,14 @@ def test_every_stage_is_resolved(tmp_path):
     ({'take': {'encoder': 'pretrian'}}, r"Found 'pretrian' to take a part"),
     ({'take': {'head': 'pretrain'}}, r"'head'.*expected one of encoder, proj"),
     ({'steps': None}, r'set epochs or steps'),
+    ({'batch_size': 12}, r'batch of 12 cannot be split over 8 devices'),
+    ({'match_compute': ('haed',)}, r"'haed'.*Did you mean 'head'"),
+    ({'match_compute': ('supervised',)}, r"before 'supervised', for match"),
+    ({'best_rate_of': ('fintune',)}, r"Did you mean 'finetune'"),
+    ({'best_rate_of': ('pretrain',)}, r'expected a stage that learns from'),
+    ({'take': {'encoder': 'supervised'}}, r"before 'supervised', to take"),
+    ({'data': {'clean': 'mine'}}, r"Found clean 'mine'"),
+    ({'data': {'split': 'tain'}}, r"split 'tain'.*mean 'train'"),
     ({'method': {'name': 'recognise'}}, r"Did you mean 'recognize'"),
   ],
 )
@@ -162,7 +176,6 @@ def test_a_mistake_in_the_last_stage_is_told_at_once(
 ):
   with pytest.raises(UserError, match=message):
     _resolve(_last(**options), tmp_path)
-  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -207,3 +220,21 @@ def test_the_rate_is_that_of_the_best_on_validation(tmp_path):
     moved(last.optimizer) * 1e-2 / last.learning_rate
   )
   assert last._replace(rates={}).settled().learning_rate == 2e-3
+
+
+def test_a_finished_stage_is_not_opened(tmp_path):
+  """And what it has spent is read, and not counted again."""
+  config = _last(match_compute=('pretrain', 'head'), steps=None)
+  for name, flops in (('pretrain', 3e9), ('head', 2e9), ('finetune', 1e9)):
+    write_json(tmp_path / name / 'stage.json', {'flops': flops})
+  (last,) = _resolve(config, tmp_path)
+  assert last.name == 'supervised'
+  assert last.steps == round(5e9 / last.cost())
+
+
+def test_an_evaluation_fills_no_batch(tmp_path):
+  last = _resolve(_last(steps=0, batch_size=64), tmp_path)[-1]
+  assert (last.steps, last.batch_size, last.flops) == (0, 32, 0.0)
+  # Epochs go before steps, and then a whole batch is needed.
+  with pytest.raises(UserError, match='batch size of 64'):
+    _resolve(_last(steps=0, epochs=3, batch_size=64), tmp_path)

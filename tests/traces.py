@@ -149,7 +149,7 @@ def _shrink(stage, text: bool):
     stage.views.small_size = 12
   method = stage.method
   for option, value in (
-    ('queue', 24),
+    ('queue', 64),
     ('queue_steps', 3),
     ('clusters', 6),
     ('prototypes', 12),

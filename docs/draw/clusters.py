@@ -45,7 +45,8 @@ def stage_of(module, options: str, scale: str) -> Stage:
   config.data.update(dataset.resolved)
   folder = pathlib.Path()  # nothing is written
   task = tasks.make(config)
-  (stage,) = resolve(config, folder=folder, task=task, dataset=dataset)
+  recipe = resolve(config, folder=folder, task=task, dataset=dataset)
+  (stage,) = recipe.stages
   return stage
 
 

@@ -23,6 +23,7 @@ WAY = (
   'ssljax/tasks/task.py',
   'ssljax/tasks/text.py',
   'ssljax/stage.py',
+  'ssljax/recipe.py',
   'ssljax/workdir.py',
   'ssljax/examples.py',
   'ssljax/build.py',

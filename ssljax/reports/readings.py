@@ -176,7 +176,7 @@ def results(
       some have.
     published: figures of a paper, by row.
   """
-  found = {}
+  found, figures = {}, published or {}
   for labels, group in rows_of(folder, rows).items():
     first = next(iter(group.values()))
     groups = groups_of(first, (labelled_layouts or {}).get(labels, ()))
@@ -186,11 +186,7 @@ def results(
     }
     found[labels] = {
       'rows': {name: summarize(row, groups) for name, row in group.items()},
-      'published': {
-        name: figure
-        for name, figure in (published or {}).items()
-        if name in group
-      },
+      'published': {name: figures[name] for name in group if name in figures},
       'differences': {
         f'{a} - {b}': {
           name: interval(

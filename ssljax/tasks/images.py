@@ -104,7 +104,7 @@ def evaluate(
   figures = evals.evaluate(
     parts['train'], parts['test'], classes=len(classes), **options
   )
-  if stage.predicts and stage.steps:
+  if stage.method.learns_labels and stage.steps:
     figures['classifier'] = classify(stage, variables, dataset.open('test'))
   for kind in pictures:
     evals.embed(

@@ -132,7 +132,7 @@ def evaluate(
   The readings of the test splits go to `predictions.csv` in the stage's folder.
   A stage that does not learn to read has no figures.
   """
-  if not stage.predicts:
+  if not stage.method.learns_labels:
     return {}
   variables = state.params, state.method_state
   predict = functools.partial(jax.jit(stage.method.predict), *variables)
