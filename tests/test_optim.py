@@ -8,7 +8,7 @@ import pytest
 
 from ssljax import optim
 
-RATE = 0.1
+RATE, DECAY, MOMENTUM = 0.1, 0.3, 0.8
 
 
 def _params():
@@ -70,6 +70,100 @@ def test_sgd_by_hand():
   updates = _updates(_optimizer(momentum=0.8), grads, steps=2)
   for leaf in jax.tree.leaves(updates):
     np.testing.assert_allclose(leaf, -RATE * 1.8, rtol=1e-6)
+
+
+def _reference(name, grads, w, *, decays, adapts):
+  """Updates of one array in float64, by a rate that falls by a cosine.
+
+  Args:
+    name: of the optimizer.
+    grads: of the steps.
+    w: the array before the first of them.
+    decays: whether it decays.
+    adapts: whether LARS scales its update to its norm.
+  """
+  moment = square = 0.0
+  for step, gradient in enumerate(grads):
+    rate = RATE * (1 + np.cos(np.pi * step / 10)) / 2
+    pull = DECAY * w * decays
+    if name == 'adamw':
+      moment = 0.9 * moment + 0.1 * gradient
+      square = 0.999 * square + 0.001 * gradient**2
+    elif name == 'adam':
+      moment = 0.9 * moment + 0.1 * (gradient + pull)
+      square = 0.999 * square + 0.001 * (gradient + pull) ** 2
+    if name in ('adam', 'adamw'):
+      mean = moment / (1 - 0.9 ** (step + 1))
+      deviation = np.sqrt(square / (1 - 0.999 ** (step + 1)))
+      update = -rate * mean / (deviation + 1e-8)
+      if name == 'adamw':
+        update -= rate * pull
+    elif name == 'sgd':
+      moment = MOMENTUM * moment + gradient + pull
+      update = -rate * moment
+    else:  # Algorithm 1 of 1708.03888; it remembers steps, SGD gradients.
+      ratio = 1.0
+      if adapts:
+        ratio = 1e-3 * np.linalg.norm(w) / np.linalg.norm(gradient + pull)
+      moment = MOMENTUM * moment + rate * ratio * (gradient + pull)
+      update = -moment
+    yield update
+    w = w + update
+
+
+@pytest.mark.parametrize('decay_vectors', [False, True])
+@pytest.mark.parametrize('name', ['sgd', 'adam', 'adamw', 'lars'])
+def test_rules_against_numpy(name, decay_vectors):
+  """Four steps, because the first does not tell decay before from after.
+
+  SGD's momentum also remembers the decay, which is added to the gradient.
+  LARS must not scale a bias: its norm is near zero, so it would hardly move.
+  """
+  rng = np.random.default_rng(0)
+  shapes = {'kernel': (3, 4), 'bias': (4,)}
+  params = {key: rng.normal(size=shape) for key, shape in shapes.items()}
+  grads = [
+    {key: rng.normal(size=shape) for key, shape in shapes.items()}
+    for _ in range(4)
+  ]
+  optimizer = _optimizer(
+    name,
+    decay='cosine',
+    weight_decay=DECAY,
+    momentum=MOMENTUM,
+    decay_vectors=decay_vectors,
+  )
+  expected = {
+    key: _reference(
+      name,
+      [gradient[key] for gradient in grads],
+      params[key],
+      decays=decay_vectors or key == 'kernel',
+      adapts=key == 'kernel',
+    )
+    for key in shapes
+  }
+  tree = jax.tree.map(jnp.float32, {'encoder': params})
+  state = optimizer.init(tree)
+  for gradient in grads:
+    given = jax.tree.map(jnp.float32, {'encoder': gradient})
+    updates, state = optimizer.update(given, state, tree)
+    tree = optax.apply_updates(tree, updates)
+    for key, values in expected.items():
+      value = next(values)
+      # In float32 the 1 - 0.999 of Adam has four digits.
+      tolerance = 1e-4 * np.abs(value).max()
+      np.testing.assert_allclose(
+        updates['encoder'][key], value, rtol=0, atol=tolerance
+      )
+
+
+def test_lars_leaves_an_array_of_zeros_unscaled():
+  """Its ratio is 1 there, or a kernel that starts at zero stays there."""
+  params = _like(_params(), 0.0)
+  updates = _updates(_optimizer('lars'), _like(params, 0.5), params)
+  for leaf in jax.tree.leaves(updates):
+    np.testing.assert_allclose(leaf, -RATE * 0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize('clip', [None, 1.0])
