@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import pathlib
 
 import jax
@@ -171,3 +172,34 @@ def test_swav_on_cifar_is_lightlys():
   assert (config.pretrain.batch_size, config.pretrain.epochs) == (512, 200)
   assert tuple(config.encoder.blocks) == (2, 2, 2, 2)
   assert config.encoder.stem == 'cifar'
+
+
+@pytest.mark.parametrize(
+  ('dataset', 'rate'),
+  [('glyphs', 2e-3), ('cifar10', 0.06), ('imagenet2012', 0.05 * 512 / 256)],
+)
+def test_the_rate_of_simsiams_predictor_does_not_decay(dataset, rate):
+  """The other parts' falls by a cosine (2011.10566, section 4.1)."""
+  config = _config('simsiam_images', f'dataset={dataset}')
+  stage, steps = config.pretrain, 40
+  optimizer = build.optimizer(config, stage, steps=steps)
+  # Of zeros nothing decays, and all gradients are alike: Adam's step is its
+  # rate, SGD's the rate times the sum of the powers of its momentum.
+  parts = ('encoder', 'projector', 'predictor')
+  params = {part: {'kernel': jnp.zeros((2, 2))} for part in parts}
+  ones = jax.tree.map(jnp.ones_like, params)
+  state, update = optimizer.init(params), jax.jit(optimizer.update)
+  warmup = round(stage.optimizer.warmup_share * steps)
+  sum_of_powers = 0.0
+  for step in range(steps):
+    updates, state = update(ones, state, params)
+    sum_of_powers = 1 + stage.optimizer.get('momentum', 0.0) * sum_of_powers
+    moved = {part: float(updates[part]['kernel'][0, 0]) for part in parts}
+    if step < warmup:
+      continue
+    peak = -rate * sum_of_powers
+    assert moved['predictor'] == pytest.approx(peak, rel=1e-4)
+    fall = (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+    for part in ('encoder', 'projector'):
+      assert moved[part] == pytest.approx(peak * fall, rel=1e-3)
+  assert abs(moved['encoder']) < abs(moved['predictor']) / 100
