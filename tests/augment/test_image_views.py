@@ -91,6 +91,15 @@ def test_shapes_and_values():
     np.testing.assert_array_equal(columns, np.zeros(8))
 
 
+def test_each_view_has_its_own_policy():
+  source = measured.picture()
+  policies = [Policy(), Policy(inversion=1.0), Policy(grayscale=1.0)]
+  same, negative, gray = _pair(source[None], policies=policies)
+  assert not measured.changed(same, source).any()
+  assert measured.inverted(negative, source).all()
+  assert measured.grayed(gray, source).all()
+
+
 @pytest.mark.parametrize(
   'options',
   [
