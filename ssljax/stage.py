@@ -155,44 +155,79 @@ def resolve(
     if not workdir.is_finished(folder / name)
   }
   check_splits(left, dataset)
+  run = _Run(config, networks, folder, task, dataset)
   stages: dict[str, Stage] = {}
   for name, stage in left.items():
-    stages[name] = _resolved(
-      config, name, stage, networks, folder, task, dataset, stages
-    )
+    stages[name] = _resolved(run, name, stage, stages)
   for name in left:
     check_taken(stages[name], stages, described)
   return Resolved(list(stages.values()), methods)
 
 
-def _resolved(
-  config, name, described, networks, folder, task, dataset, earlier
-) -> Stage:
-  options, kind = described['data'], described['method']['name']
+class _Run(NamedTuple):
+  """What all stages of a run share."""
+
+  config: Any
+  networks: dict[str, dict[str, Any]]
+  folder: pathlib.Path
+  task: Task
+  dataset: Dataset
+
+
+def _source_of(run: _Run, described: Mapping[str, Any]) -> sources.Source:
+  options = described['data']
   splits = options['split'].split('+')
-  source = examples_of(described, dataset, splits)
-  source = with_clean(source, dataset, splits, kind=options['clean'])
-  count = len(source) if build.remembers(kind) else None
-  make = functools.partial(
-    build.method, described, networks=networks, task=task, examples=count
-  )
-  plain, batch_size = make(), described['batch_size']
-  if plain.labelled:
-    task.check(source, build.encoder(networks))
+  source = examples_of(described, run.dataset, splits)
+  return with_clean(source, run.dataset, splits, kind=options['clean'])
+
+
+def _checked_batch(
+  run: _Run,
+  name: str,
+  described: Mapping[str, Any],
+  method: Method,
+  source: sources.Source,
+) -> tuple[int, dict[str, jax.ShapeDtypeStruct]]:
+  """The batch size, and the shapes of a batch; refuses what cannot be learnt.
+
+  Shapes alone are kept, because a large batch of every stage would fill the
+  memory.
+  """
+  kind, batch_size = described['method']['name'], described['batch_size']
+  if method.labelled:
+    run.task.check(source, build.encoder(run.networks))
   if evaluates(described):  # which fills no batch
     batch_size = min(batch_size, len(source))
-  elif config.mapping != 'jit':
+  elif run.config.mapping != 'jit':
     parallel.check_divides(batch_size, jax.device_count())
   pipeline.check_batch_size(batch_size, source)
-  batch = task.arrays(source.gather(range(batch_size)))
+  batch = run.task.arrays(source.gather(range(batch_size)))
   build.check_examples(kind, batch)
-  if count:
+  if build.remembers(kind):
     check_positions(name, source)
-  # The shapes alone: a large batch of every stage would fill the memory.
-  example = {
+  return batch_size, {
     key: jax.ShapeDtypeStruct(value.shape, value.dtype)
     for key, value in batch.items()
   }
+
+
+def _resolved(
+  run: _Run,
+  name: str,
+  described: Mapping[str, Any],
+  earlier: Mapping[str, Stage],
+) -> Stage:
+  config, folder, task = run.config, run.folder, run.task
+  kind, source = described['method']['name'], _source_of(run, described)
+  make = functools.partial(
+    build.method,
+    described,
+    networks=run.networks,
+    task=task,
+    examples=len(source) if build.remembers(kind) else None,
+  )
+  plain = make()
+  batch_size, example = _checked_batch(run, name, described, plain, source)
   cost = functools.cache(functools.partial(loss_flops, plain, example))
   steps = steps_of(described, source, cost, earlier, folder)
   optimizer = functools.partial(
@@ -205,7 +240,7 @@ def _resolved(
     kind=kind,
     folder=folder / name,
     source=source,
-    clean=options['clean'],
+    clean=described['data']['clean'],
     arrays=task.arrays,
     example=example,
     method=make(steps=steps, axis_name=axis_name),
