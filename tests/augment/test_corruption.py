@@ -83,21 +83,27 @@ def test_an_unknown_corruption_is_named():
 
 
 @pytest.mark.parametrize(
-  ('share', 'size'), [(0.5, (18, 22)), (0.25, (9, 11)), (0.0, (1, 1))]
+  ('shape', 'share', 'size'),
+  [
+    ((36, 44), 0.5, (18, 22)),
+    ((36, 44), 0.25, (9, 11)),
+    ((36, 44), 0.0, (1, 1)),
+    ((40, 40), 0.5, (20, 20)),
+  ],
 )
-def test_a_hole_is_a_rectangle_anywhere(share, size):
-  found = np.asarray(hole(_keys(200), (HEIGHT, WIDTH), share=share))
-  assert found.shape == (200, HEIGHT, WIDTH, 1)
+def test_a_hole_is_a_rectangle_anywhere(shape, share, size):
+  found = np.asarray(hole(_keys(200), shape, share=share))
+  assert found.shape == (200, *shape, 1)
   corners = []
   for mask in found[..., 0]:
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    expected = np.zeros((HEIGHT, WIDTH))
+    expected = np.zeros(shape)
     expected[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1
     np.testing.assert_array_equal(mask, expected)
     assert (len(rows), len(columns)) == size
     corners.append((rows[0], columns[0]))
   corners = np.array(corners)
-  room = np.array((HEIGHT, WIDTH)) - size
+  room = np.array(shape) - size
   # From the one end to the other, and down and across apart.
   assert (corners.min(axis=0) <= 1).all()
   assert (corners.max(axis=0) >= room - 1).all()
