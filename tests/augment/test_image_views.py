@@ -468,3 +468,21 @@ def test_colours_follow_the_crop_and_solarizing_follows_colours():
   expected = np.where(negatives >= 0.5, 1 - negatives, negatives)
   solarized = _views(source, 8, solarize=1.0, **options)
   np.testing.assert_allclose(solarized, expected, atol=1e-5)
+
+
+def test_what_comes_after_a_jitter_is_done_to_what_it_made():
+  source = measured.picture(100, 156)  # Nothing is clipped.
+  jitter = {
+    'jitter': 1.0,
+    'brightness': 0.2,
+    'contrast': 0.5,
+    'saturation': 0.5,
+    'hue': 0.1,
+  }
+  views = _views(source, 8, **jitter)
+  gray = np.repeat((views @ GRAYS)[..., None], 3, axis=-1)
+  for share, expected in (('grayscale', gray), ('inversion', 1 - views)):
+    found = _views(source, 8, **jitter, **{share: 1.0})
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+  found = _views(source, 8, **jitter, channels=1.0)
+  np.testing.assert_allclose(np.sort(found), np.sort(views), atol=1e-5)
