@@ -178,9 +178,9 @@ def check_part(name: str, found: Any, expected: Any) -> None:
   for path in {**expected, **found}:
     if found.get(path) != expected.get(path):
       raise UserError(
-        f'Found shape {found.get(path)} of {path} in the {name} taken from '
-        f'another run; expected {expected.get(path)}. Configure the network '
-        'and the image height as in that run, for example with '
+        f'Found shape {found.get(path)} of {path} in the {name} that is taken; '
+        f'expected {expected.get(path)}. Configure the network and the image '
+        'height as where it was trained, for example with '
         '--config.encoder.width=128 --config.data.height=32.'
       )
 

@@ -243,7 +243,7 @@ def test_an_encoder_goes_over_to_other_data(workdir, tmp_path, monkeypatch):
   config.evaluation.pictures = ()
   config.data.counts = {'train': 360, 'test': 72}
   config.encoder.stem = 'imagenet'
-  with pytest.raises(UserError, match='in the encoder taken from another run'):
+  with pytest.raises(UserError, match='in the encoder that is taken'):
     _run(config, tmp_path / 'other', tmp_path)
   assert not (tmp_path / 'other').exists()  # told before the first step
   config.encoder = _config('dataset=digits').encoder
