@@ -26,6 +26,9 @@ def optimizer(config, stage, *, steps):
 
 def check(config, folder=pathlib.Path()):
   """Checks a recipe by its names, as `ssljax.stage.resolve` does first."""
+  config = config.copy_and_resolve_references()
+  if 'classes' in config.data:
+    config.data.classes = ('a', 'b')  # which its data would fill in
   described = {name: config[name].to_dict() for name in config.recipe}
   return recipe.check_recipe(
     described,

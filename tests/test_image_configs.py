@@ -182,7 +182,7 @@ def test_the_rate_of_simsiams_predictor_does_not_decay(dataset, rate):
   """The other parts' falls by a cosine (2011.10566, section 4.1)."""
   config = _config('simsiam_images', f'dataset={dataset}')
   stage, steps = config.pretrain, 40
-  optimizer = build.optimizer(config, stage, steps=steps)
+  optimizer = making.optimizer(config, stage, steps=steps)
   # Of zeros nothing decays, and all gradients are alike: Adam's step is its
   # rate, SGD's the rate times the sum of the powers of its momentum.
   parts = ('encoder', 'projector', 'predictor')

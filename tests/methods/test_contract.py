@@ -49,7 +49,11 @@ STEPS, ROWS, DEVICES = 3, 16, 8
 HEIGHT, WIDTH, STRIDE = 16, 32, 4
 AXIS = 'devices'
 SPREAD = {'std', 'std_across_images', 'std_across_positions', 'effective_rank'}
-NAMES = tuple(module.name for module in pkgutil.iter_modules(methods.__path__))
+NAMES = tuple(
+  module.name
+  for module in pkgutil.iter_modules(methods.__path__)
+  if not module.name.startswith('_')  # what methods share
+)
 
 
 class Case(NamedTuple):
