@@ -60,5 +60,7 @@ def test_it_is_resumed_to_the_same_end(folder, tmp_path):
   rows, old = (each['32 labels']['rows'] for each in (results, expected))
   assert list(rows) == list(old)
   for name, row in rows.items():
-    for key in ('labels', 'flops', 'learning_rates'):
+    for key in ('labels', 'learning_rates'):
       assert row[key] == old[name][key], (name, key)
+    # Another version of XLA may count the same step otherwise.
+    assert row['flops'] == pytest.approx(old[name]['flops'], rel=0.02)
