@@ -194,10 +194,10 @@ def load(
   recipe = run['recipe']
   finished = [each for each in recipe if is_finished(folder / each)]
   if stage is None:
-    stage = run.get('product')
-  # A recipe may have been cut short, or be for no stage in particular.
-  if stage is None or (stage == run.get('product') and stage not in recipe):
-    stage = preferred(run, finished or recipe)
+    stage = str(run.get('product'))
+    # A recipe may have been cut short, or be for no stage in particular.
+    if stage not in recipe:
+      stage = preferred(run, finished or recipe)
   check_known('stage', stage, recipe)
   check_finished(folder / stage)
   saved = read(folder / stage / 'checkpoints', 'params', 'method_state')
@@ -228,8 +228,8 @@ def described(folder: pathlib.Path) -> dict[str, Any]:
   try:
     run = read_json(path)
     # Other programs have a config.json too; ours describes its stages.
-    named = [run[stage]['method']['name'] for stage in run['recipe']]
-    tasks.make(run)
+    stages = run['recipe'] if run['data'] else ()
+    named = [run[stage]['method']['name'] for stage in stages]
   except (KeyError, TypeError, ValueError):
     named = []
   if not named:

@@ -315,6 +315,12 @@ def test_what_is_no_finished_run(workdir, tmp_path):
   shutil.copy(workdir / 'config.json', tmp_path)
   with pytest.raises(UserError, match=r'finetune unfinished.*goes on'):
     ssljax.load(tmp_path)
+  # A product that the recipe lacks is not replaced where it is asked for.
+  config = CONFIG.to_dict() | {'recipe': ['pretrain'], 'product': 'finetune'}
+  write_json(tmp_path / 'config.json', config)
+  with pytest.raises(UserError, match=r"'finetune'; expected one of pretrain"):
+    ssljax.load(tmp_path, stage='finetune')
+  shutil.copy(workdir / 'config.json', tmp_path)
   # A stage.json alone is no trained stage either.
   (tmp_path / 'finetune').mkdir()
   write_json(tmp_path / 'finetune' / 'stage.json', {})
