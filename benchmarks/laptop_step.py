@@ -20,19 +20,12 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from configs import simclr_ocr
-from ssljax import core, optim, parallel
-from ssljax.augment.text import text_views
+from ssljax import build, core, parallel, tasks
 from ssljax.data.render import render
-from ssljax.methods import recognize, simclr
-from ssljax.models import heads, instances
-from ssljax.models.sequence import CtcHead, SequenceEncoder
 from ssljax.process import keep_heap
-from ssljax.text import CHARSETS
-
-STEPS = 100  # of the schedule
 
 
-def batch_of(config, size):
+def batch_of(config, task, size):
   """Rendered images with labels, as the loop feeds them."""
   data = config.data.to_dict()
   recipe = {k: data[k] for k in ('charset', 'layouts', 'height', 'width')}
@@ -40,55 +33,33 @@ def batch_of(config, size):
     render(seed=0, split='train', index=index, **recipe)
     for index in range(size)
   ]
-  encode = CHARSETS[config.data.charset].encode
-  return {
-    'image': np.stack([example.image for example in examples]),
-    'index': np.arange(size, dtype=np.int32),
-    'label': np.stack([encode(example.text, 6) for example in examples]),
-  }
-
-
-def parts_of(config, stage):
-  """(views, method, optimizer) that the config describes."""
-  encoder = SequenceEncoder(**config.encoder)
-  views = text_views(stride=encoder.stride, **stage.views)
-  if stage.method.name == 'simclr':
-    pool = stage.method.instances.pool
-    method = simclr.simclr(
-      encoder,
-      heads.Projector(**config.projector),
-      views=views,
-      instances=instances.frames(pool, stride=encoder.stride),
-      temperature=stage.method.temperature,
-    )
-  else:
-    classes = CHARSETS[config.data.charset].classes
-    method = recognize.recognize(
-      encoder,
-      CtcHead(classes, config.head_width),
-      views=views,
-      freeze=stage.freeze,
-    )
-  options = stage.optimizer.to_dict()
-  warmup = round(options.pop('warmup_share') * STEPS)
-  optimizer = optim.optimizer(
-    **options, steps=STEPS, warmup=warmup, freeze=stage.freeze
+  return task.arrays(
+    {
+      'image': np.stack([example.image for example in examples]),
+      'index': np.arange(size, dtype=np.int32),
+      'text': [example.text for example in examples],
+    }
   )
-  return views, method, optimizer
 
 
 def measure(config, name, repeats):
   """(step, views) seconds, the least of `repeats`."""
-  stage = config[name]
-  batch = batch_of(config, stage.batch_size)
-  views, method, optimizer = parts_of(config, stage)
-  parts = {'method': method, 'optimizer': optimizer}
+  stage, task = config[name].to_dict(), tasks.make(config)
+  networks = build.networks(config)
+  batch = batch_of(config, task, stage['batch_size'])
+  rate = stage['optimizer']['learning_rate']
+  parts = {
+    'method': build.method(stage, networks=networks, task=task),
+    'optimizer': build.optimizer(
+      stage, task=task, steps=100, learning_rate=rate
+    ),
+  }
   create = jax.jit(functools.partial(core.create_state, **parts))
   state = create(jax.random.key(0), batch)
   step = parallel.compile_step(
     functools.partial(core.train_step, **parts), mapping='jit'
   )
-  views = jax.jit(views)
+  views = jax.jit(task.views(stage['views'], build.encoder(networks)))
   key, times = jax.random.key(0), []
   for _ in range(repeats + 2):
     start = time.perf_counter()
