@@ -33,7 +33,6 @@ class Stage(NamedTuple):
 
   Attributes:
     name: of the stage.
-    kind: name of its method.
     folder: where its checkpoints, log and figures go.
     source: the examples that it learns from.
     clean: which plain print its examples have; see `configs.common.stage`.
@@ -60,7 +59,6 @@ class Stage(NamedTuple):
   """
 
   name: str
-  kind: str
   folder: pathlib.Path
   source: sources.Source
   clean: str
@@ -237,7 +235,6 @@ def _resolved(
   axis_name = None if config.mapping == 'jit' else AXIS
   return Stage(
     name=name,
-    kind=kind,
     folder=folder / name,
     source=source,
     clean=described['data']['clean'],

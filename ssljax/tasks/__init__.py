@@ -15,12 +15,9 @@ def make(config: Any) -> Task:
   Args:
     config: of the run, its `data` resolved. Data with a charset is text.
   """
-  tables = {
-    key: config[key]
-    for key in ('rows', 'differences', 'labelled_layouts', 'published')
-    if key in config
-  }
   if 'charset' in config['data']:
+    options = ('rows', 'differences', 'labelled_layouts', 'published')
+    tables = {key: config[key] for key in options if key in config}
     head_width = config['head_width']
     return text(**config['data'], head_width=head_width, tables=tables)
   tables = {key: config.get(key, ()) for key in ('rows', 'baselines')}

@@ -16,9 +16,9 @@ from ssljax.errors import UserError
 from ssljax.models.heads import Classifier
 from ssljax.records import write_json
 from ssljax.reports import features
-from ssljax.tasks.task import EVALUATION_BATCH, Task, preprocessing
+from ssljax.tasks.task import EVALUATION_BATCH, FURTHER, Task, preprocessing
 
-ARRAYS = ('image', 'index', 'label', 'width', 'clean')
+ARRAYS = ('image', 'index', 'label', *FURTHER)
 
 
 def images(

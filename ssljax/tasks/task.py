@@ -11,6 +11,7 @@ from PIL import Image
 from ssljax.text import Charset
 
 EVALUATION_BATCH = 500  # images that are encoded or read at once
+FURTHER = ('width', 'clean')  # what some examples have beside the others
 
 
 class Task(NamedTuple):

@@ -20,9 +20,7 @@ from ssljax.data.sources import Source
 from ssljax.errors import UserError, check_known
 from ssljax.models.sequence import CtcHead
 from ssljax.reports import readings
-from ssljax.tasks.task import EVALUATION_BATCH, Task, preprocessing
-
-FURTHER = ('width', 'clean')  # what some examples have beside the others
+from ssljax.tasks.task import EVALUATION_BATCH, FURTHER, Task, preprocessing
 
 
 def text(
