@@ -9,14 +9,14 @@ Cost at `laptop`: about 2 minutes on 2 CPU cores.
   python -m ssljax.main --config=configs/supervised_ocr.py:laptop
 """
 
-from configs import simclr_ocr
+from configs import simclr_ocr, text
 
 
 def get_config(arg=None):
   """`--config=configs/supervised_ocr.py:SCALE,data=DIR,charset=NAME`."""
   config = simclr_ocr.get_config(arg)
   rows = {name: (labels, stages) for labels, name, stages in config.rows}
-  labels, stages = rows['supervised, same labelled steps']
+  labels, stages = rows[text.SAME]
   config.rows = ((labels, 'supervised', stages),)
   config.recipe, config.differences = ('supervised',), ()
   config.product = 'supervised'

@@ -69,6 +69,7 @@ ADAMW = {
   'momentum': 0.0,
 }
 RATE = 2e-3
+SAME = 'supervised, same labelled steps'  # the title of a row
 ARTICLE_ADAMW = ADAMW | {
   'decay': 'constant',
   'warmup_share': 0.0,
@@ -271,11 +272,9 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   config.rows = (
     (labels, f'{title} + head', ('head',)),
     (labels, f'{title} + finetune', ('finetune',)),
-    (labels, 'supervised, same labelled steps', ('supervised',)),
+    (labels, SAME, ('supervised',)),
   )
-  config.differences = (
-    (f'{title} + finetune', 'supervised, same labelled steps'),
-  )
+  config.differences = ((f'{title} + finetune', SAME),)
   return config
 
 
@@ -302,7 +301,7 @@ LABEL_ROWS = (
   'SimCLR + head',
   'SimCLR + finetune',
   'random frozen encoder + head',
-  'supervised, same labelled steps',
+  SAME,
   'supervised, equal compute',
 )
 
@@ -365,7 +364,6 @@ def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
     pretraining: at `laptop`, the steps of pretraining, which replace the full
       number.
   """
-  supervised = 'supervised, same labelled steps'
 
   def of_seed(scale, seed):
     plain = next(iter(methods.values()))(scale)
@@ -374,7 +372,7 @@ def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
     made[f'supervised_{seed}'] = plain['supervised']
     labels = f'{plain["supervised"].data.count} labels'
     rows = {(labels, 'random encoder + head'): f'random_{seed}'}
-    rows[labels, supervised] = f'supervised_{seed}'
+    rows[labels, SAME] = f'supervised_{seed}'
     for title, make in methods.items():
       name = title.lower().replace(' ', '_').replace('-', '_')
       each = make(scale)
@@ -389,7 +387,7 @@ def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
     return made, rows
 
   config = table(base(options.scale), options.seeds, of_seed)
-  pairs = [(f'{title} + finetune', supervised) for title in methods]
+  pairs = [(f'{title} + finetune', SAME) for title in methods]
   config.differences = tuple(pairs)
   config.product = 'finetune_simclr_0'
   return config

@@ -17,7 +17,7 @@ FRACTIONS = (0.01, 0.05, 0.1, 1.0)
 LAST = {
   'SimCLR + head': 'head',
   'SimCLR + finetune': 'finetune',
-  'supervised, same labelled steps': 'supervised',
+  text.SAME: 'supervised',
 }
 
 
