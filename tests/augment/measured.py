@@ -6,6 +6,7 @@ float arrays `(count, size, size, 3)` in [0, 1], pictures uint8.
 """
 
 import colorsys
+import functools
 import itertools
 
 import numpy as np
@@ -43,6 +44,41 @@ def changed(views, source):
   """Which views are not the picture itself, of the same size."""
   # By little, as a factor may be drawn that is nearly 1.
   return np.abs(views - source / 255).max(axis=(1, 2, 3)) > EXACT / 10
+
+
+def made_by(operation, views, source, *, atol=EXACT):
+  """Which views are Pillow's picture; the others are the source as it is.
+
+  Args:
+    operation: from a Pillow image to a Pillow image, RGB or gray.
+    views: of the size of the source.
+    source: uint8 `(height, width, 3)`.
+    atol: of the levels in [0, 1].
+  """
+  found = changed(views, source)
+  expected = operation(Image.fromarray(source)).convert('RGB')
+  for view in views[found]:
+    np.testing.assert_allclose(view, np.asarray(expected) / 255, atol=atol)
+  return found
+
+
+def mirrored(views, source):
+  return made_by(ImageOps.mirror, views, source)
+
+
+def grayed(views, source):
+  # Pillow rounds to whole levels.
+  return made_by(ImageOps.grayscale, views, source, atol=1 / 255)
+
+
+def inverted(views, source):
+  return made_by(ImageOps.invert, views, source)
+
+
+def solarized(views, source):
+  """Which views have the upper half of the levels inverted, from 128 on."""
+  solarize = functools.partial(ImageOps.solarize, threshold=128)
+  return made_by(solarize, views, source)
 
 
 def boxes(views):
@@ -83,15 +119,6 @@ def cropped(views, source, places):
     expected = np.einsum('xw,ywc->yxc', along_x, expected)
     # The ends are estimates too.
     np.testing.assert_allclose(view, expected, atol=10 * EXACT)
-
-
-def mirrored(views, source):
-  """Which views are the picture's mirror image; the others are itself."""
-  flipped = changed(views, source)
-  mirror = np.asarray(ImageOps.mirror(Image.fromarray(source))) / 255
-  for view in views[flipped]:
-    np.testing.assert_allclose(view, mirror, atol=EXACT)
-  return flipped
 
 
 def enhanced(views, source, operation):
@@ -149,34 +176,6 @@ def permuted(views, source):
   ]
   assert np.min(distances, axis=0).max() < EXACT
   return np.argmin(distances, axis=0)
-
-
-def grayed(views, source):
-  """Which views are gray, with Pillow's levels; the others are as they were."""
-  found = changed(views, source)
-  gray = np.asarray(Image.fromarray(source).convert('L')) / 255
-  for view in views[found]:
-    # Pillow rounds to whole levels.
-    np.testing.assert_allclose(view, np.stack([gray] * 3, -1), atol=1 / 255)
-  return found
-
-
-def inverted(views, source):
-  """Which views are negatives; the others are as they were."""
-  found = changed(views, source)
-  negative = np.asarray(ImageOps.invert(Image.fromarray(source))) / 255
-  for view in views[found]:
-    np.testing.assert_allclose(view, negative, atol=EXACT)
-  return found
-
-
-def solarized(views, source):
-  """Which views have the upper half of the levels inverted, from 128 on."""
-  found = changed(views, source)
-  expected = np.asarray(ImageOps.solarize(Image.fromarray(source), 128)) / 255
-  for view in views[found]:
-    np.testing.assert_allclose(view, expected, atol=EXACT)
-  return found
 
 
 def gaussian(image, sigma):
