@@ -81,6 +81,8 @@ def stage(
   per_class=None,
   share=None,
   layouts=(),
+  labelled=0,
+  unlabelled='',
   clean='',
   views=None,
   take=None,
@@ -107,6 +109,9 @@ def stage(
       seed.
     share: uses only this share of each class, drawn by the stage's seed.
     layouts: uses only examples of these layouts.
+    unlabelled: a split like `split`, whose examples join those chosen above.
+      Their labels are not used.
+    labelled: with `unlabelled`, how many examples of a batch have labels.
     clean: 'own' adds to each example the plain print behind its image, 'other'
       the plain print behind another image. Only rendered data has prints.
     views: options of `ssljax.augment.text.text_views`, or on images of
@@ -150,6 +155,8 @@ def stage(
   )
   config.steps, config.data.count = steps, count
   config.data.per_class, config.data.share = per_class, share
+  if unlabelled:  # other stages keep the form that older runs have
+    config.data.update(unlabelled=unlabelled, labelled=labelled)
   return config
 
 

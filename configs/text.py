@@ -69,7 +69,9 @@ ADAMW = {
   'momentum': 0.0,
 }
 RATE = 2e-3
-SAME = 'supervised, same labelled steps'  # the title of a row
+# Titles of rows.
+SAME = 'supervised, same labelled steps'
+EQUAL = 'supervised, equal compute'
 ARTICLE_ADAMW = ADAMW | {
   'decay': 'constant',
   'warmup_share': 0.0,
@@ -94,13 +96,22 @@ def objective(scale: str, method) -> dict:
   return method | {'instances': instances}
 
 
-# `steps`: of pretraining, of the head and of finetuning. `batches`: images per
-# step, without and with labels. `labels`: the number of labelled images. The
+# `steps`: of pretraining, of the head, of finetuning and of self-training.
+# `batches`: images per step, without labels, with labels, and of both kinds, of
+# which a quarter has labels. `labels`: the number of labelled images. The
 # stages of `article` are counted in epochs instead; see `article_stages`.
 SIZES = {
-  'smoke': {'steps': (4, 4, 8), 'batches': (48, 16), 'labels': 256},
-  'laptop': {'steps': (1000, 250, 650), 'batches': (48, 16), 'labels': 500},
-  'gpu': {'steps': (4000, 500, 4000), 'batches': (256, 64), 'labels': 5000},
+  'smoke': {'steps': (4, 4, 8, 8), 'batches': (48, 16, 32), 'labels': 256},
+  'laptop': {
+    'steps': (400, 250, 1000, 1200),
+    'batches': (48, 16, 32),
+    'labels': 500,
+  },
+  'gpu': {
+    'steps': (4000, 500, 4000, 4000),
+    'batches': (256, 64, 256),
+    'labels': 5000,
+  },
 }
 # The scales of a table of results; the config of a single method has no `gpu`.
 SCALES = ('smoke', 'laptop', 'gpu', 'article')
@@ -149,7 +160,8 @@ def base(scale: str, data: ConfigDict | None = None) -> ConfigDict:
       'steps_per_call': 0,  # 0 takes 1 on CPU, log_every on an accelerator
       'resident': scale == 'gpu',  # whether the device holds all images
       'data': data or common.data(scale),
-      'product': 'finetune',  # the stage that `ssljax.load` opens
+      'product': 'self_train',  # the stage that `ssljax.load` opens
+      'standardize': scale != 'article',  # features, before the head
       'labelled_layouts': {},
       'differences': (),
       'published': {},
@@ -170,14 +182,37 @@ def labelled(scale: str, **options) -> ConfigDict:
   return common.stage({'name': 'recognize'}, **(defaults | options))
 
 
+def self_training(scale: str, origin: str = 'finetune', **options):
+  """The stage that learns from the reader's own readings.
+
+  Args:
+    scale: sets the steps and the images per step.
+    origin: the stage whose reader it starts from.
+    **options: of `common.stage`.
+  """
+  sizes = SIZES[scale]
+  defaults = {
+    'batch_size': sizes['batches'][2],
+    'steps': sizes['steps'][3],
+    'count': sizes['labels'],
+    'labelled': sizes['batches'][2] // 4,
+    'unlabelled': 'unlabeled',
+    'views': LABELLED_VIEWS,
+    'take': {'encoder': origin, 'head': origin},
+    'optimizer': ADAMW | {'learning_rate': RATE},
+  }
+  method = {'name': 'self_training', 'momentum': 0.99}
+  return common.stage(method, **(defaults | options))
+
+
 def stages(scale: str, method: dict) -> dict:
-  """The article's four stages for a method.
+  """The article's four stages for a method, and self-training after them.
 
   The stage `supervised` takes as many steps as `head` and `finetune` together.
   """
   if scale == 'article':
     return article_stages(method)
-  pretrain, head, finetune = SIZES[scale]['steps']
+  pretrain, head, finetune, _ = SIZES[scale]['steps']
   take = {'encoder': 'head', 'head': 'head'}
   return {
     'pretrain': common.stage(
@@ -192,6 +227,7 @@ def stages(scale: str, method: dict) -> dict:
       scale, steps=head, take={'encoder': 'pretrain'}, freeze=('encoder',)
     ),
     'finetune': labelled(scale, steps=finetune, take=take),
+    'self_train': self_training(scale),
     'supervised': labelled(scale, steps=head + finetune),
   }
 
@@ -222,6 +258,13 @@ def article_stages(method) -> dict:
       optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-5},
       take={'encoder': 'head', 'head': 'head'},
       **labelled,
+    ),
+    'self_train': self_training(
+      'gpu',
+      epochs=1,
+      count=None,
+      optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-4},
+      **(labelled | {'batch_size': 32, 'labelled': 8}),
     ),
     'supervised': common.stage(
       {'name': 'recognize'},
@@ -255,26 +298,28 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   config = base(options.scale, data)
   own = {name: options[name] for name in further}
   config.update(stages(options.scale, **own))
-  config.recipe = ('pretrain', 'head', 'finetune', 'supervised')
+  spent = ('pretrain', 'head', 'finetune', 'self_train')
+  config.recipe = (*spent, 'supervised')
+  config.supervised.update(steps=None, epochs=0)
   labels = f'{config.finetune.data.count or "40,000"} labels, all layouts'
   if options.data:
     labels = f'the labels of {options.data}'
     for name in config.recipe:
       config[name].data.count = None  # takes all labels
-    if options.scale == 'laptop':
-      # This reader will be used, so two more minutes of training are worth it.
-      config.finetune.steps = 2500
-      config.supervised.steps = config.head.steps + 2500
   if options.take:
     del config.pretrain
-    config.recipe = ('head', 'finetune', 'supervised')
+    spent = spent[1:]
+    config.recipe = (*spent, 'supervised')
     config.head.take.encoder = options.take
+  config.supervised.match_compute = spent
+  whole = f'{title} + self-training'
   config.rows = (
     (labels, f'{title} + head', ('head',)),
     (labels, f'{title} + finetune', ('finetune',)),
-    (labels, SAME, ('supervised',)),
+    (labels, whole, ('self_train',)),
+    (labels, EQUAL, ('supervised',)),
   )
-  config.differences = ((f'{title} + finetune', SAME),)
+  config.differences = ((whole, EQUAL), (whole, f'{title} + finetune'))
   return config
 
 
@@ -302,7 +347,7 @@ LABEL_ROWS = (
   'SimCLR + finetune',
   'random frozen encoder + head',
   SAME,
-  'supervised, equal compute',
+  EQUAL,
 )
 
 

@@ -162,13 +162,17 @@ def method(
   accepted = inspect.signature(make).parameters
   shared = {'axis_name': axis_name, 'groups': options.pop('groups', 0)}
   network = encoder(networks, options.pop('encoder', {}), **shared)
-  parts: dict[str, Any] = {'encoder': network, 'head': task.head}
+  reader: Any = task.head
+  if hasattr(reader, 'axis_name'):
+    reader = reader.clone(axis_name=axis_name)
+  parts: dict[str, Any] = {'encoder': network, 'head': reader}
   for part in ('projector', 'predictor'):
     parts[part] = head(networks, part, options.pop(part, {}), **shared)
   for part in DRAWING:
     if part in accepted:
       parts[part] = module(DRAWING, options.pop(part, {}), part)
   parts |= {
+    'criterion': task.criterion,
     'freeze': tuple(stage['freeze']),
     'axis_name': axis_name,
     'steps': steps,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ssljax import evals
-from ssljax.data import sources
+from ssljax.data import pipeline, sources
 from ssljax.data.clean import Cleaned
 from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError
@@ -30,6 +30,105 @@ def examples_of(
   if options['count'] is None and layouts is None:
     return source
   return sources.subset(source, options['count'] or len(source), layouts)
+
+
+class Mixed(sources.Joined):
+  """Labelled examples, and after them others whose labels are not used.
+
+  An example also has `labelled`, a bool. The label of an unlabelled example is
+  the data's, where the data knows it, so that a method can count how often it
+  is right.
+
+  Attributes:
+    labelled: the labelled examples.
+  """
+
+  def __init__(self, labelled: sources.Source, unlabelled: sources.Source):
+    super().__init__([labelled, unlabelled])
+    self.labelled = labelled
+
+  def __getitem__(self, position: int) -> dict:
+    known = np.bool_(position < len(self.labelled))
+    return super().__getitem__(position) | {'labelled': known}
+
+  def gather(self, positions: sources.Positions) -> dict[str, np.ndarray]:
+    known = np.asarray(positions) < len(self.labelled)
+    return super().gather(positions) | {'labelled': known}
+
+
+def mixed(
+  described: Mapping[str, Any], dataset: Dataset, labelled: sources.Source
+) -> sources.Source:
+  """The labelled examples, joined with unlabelled ones if the stage has some.
+
+  Args:
+    described: the stage.
+    dataset: the run's data.
+    labelled: the stage's examples without these.
+  """
+  # Runs from before self-training have no such option.
+  splits = described['data'].get('unlabelled', '')
+  if not splits:
+    return labelled
+  parts = [dataset.open(split) for split in splits.split('+')]
+  unlabelled = parts[0] if len(parts) == 1 else sources.Joined(parts)
+  return Mixed(labelled, unlabelled)
+
+
+class Repeated:
+  """A source's examples several times, each time with an index of its own.
+
+  Random keys are made from the index, so the copies of an example that meet in
+  a batch are seen in different views.
+
+  Attributes:
+    source: the examples, once.
+  """
+
+  def __init__(self, source: sources.Source, times: int):
+    self.layouts, self.source = source.layouts, source
+    self._times = times
+
+  def __len__(self) -> int:
+    return self._times * len(self.source)
+
+  def __getitem__(self, position: int) -> dict:
+    if not 0 <= position < len(self):
+      raise IndexError(
+        f'Found position {position}; expected 0 to {len(self) - 1}.'
+      )
+    example = self.source[position % len(self.source)]
+    return example | {'index': np.int32(position)}
+
+  def gather(self, positions: sources.Positions) -> dict[str, np.ndarray]:
+    positions = np.asarray(positions)
+    found = self.source.gather(positions % len(self.source))
+    return found | {'index': positions.astype(np.int32)}
+
+  def describe(self, position: int) -> sources.Description:
+    return self.source.describe(position % len(self.source))
+
+
+def enough(source: sources.Source, count: int) -> sources.Source:
+  """The source, repeated if it has fewer than `count` examples."""
+  times = -(-count // len(source))
+  return source if times == 1 else Repeated(source, times)
+
+
+def labelled_of(source: sources.Source) -> sources.Source:
+  """The examples whose labels a stage learns from, each of them once."""
+  if isinstance(source, Mixed):
+    source = source.labelled
+  return source.source if isinstance(source, Repeated) else source
+
+
+def mixture_of(
+  described: Mapping[str, Any], source: sources.Source
+) -> pipeline.Mixture | None:
+  """How many labelled examples a stage has, in all and per batch."""
+  if not isinstance(source, Mixed):
+    return None
+  return pipeline.Mixture(len(source.labelled), described['data']['labelled'])
 
 
 def with_clean(

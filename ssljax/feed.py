@@ -68,6 +68,7 @@ def chunks(stage: Stage, *, start: int) -> Iterator[Chunk]:
     seed=stage.seed,
     start=start,
     steps=stage.steps,
+    mixture=stage.mixture,
     transform=None if stage.resident else stage.arrays,
   )
   size, done = steps_per_call(stage), start

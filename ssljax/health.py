@@ -71,6 +71,22 @@ SIGNS = (
     'or a single one',
   ),
   Sign(
+    'variety',
+    0.05,
+    0.5,
+    'the teacher reads nearly all unlabelled images alike',
+    'usually a start that reads nothing yet, such as a reader on its plateau '
+    'of blanks; finetune for longer before self-training',
+  ),
+  Sign(
+    'trust',
+    0.5,
+    0.1,
+    'the teacher is sure of itself and wrong about the labelled images',
+    'usually too few labelled examples in a batch (data.labelled), too high a '
+    'learning rate, or labels that are wrong',
+  ),
+  Sign(
     'loss_below_chance',
     0.02,
     0.5,

@@ -86,6 +86,8 @@ def check_origins(
 def check_splits(described: Mapping[str, Described], dataset: Dataset) -> None:
   """Opens the splits that the data lacks, which says what is missing."""
   for stage in described.values():
-    for split in stage['data']['split'].split('+'):
+    data = stage['data']
+    named = filter(None, (data['split'], data.get('unlabelled')))
+    for split in '+'.join(named).split('+'):
       if split not in dataset.splits:
         dataset.open(split)

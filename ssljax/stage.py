@@ -20,7 +20,15 @@ from ssljax.core import Method
 from ssljax.data import pipeline, sources
 from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError, check_known
-from ssljax.examples import check_positions, examples_of, with_clean
+from ssljax.examples import (
+  check_positions,
+  enough,
+  examples_of,
+  labelled_of,
+  mixed,
+  mixture_of,
+  with_clean,
+)
 from ssljax.recipe import check_recipe, check_splits, evaluates
 from ssljax.records import read_json
 from ssljax.tasks import Task
@@ -35,6 +43,7 @@ class Stage(NamedTuple):
     name: of the stage.
     folder: where its checkpoints, log and figures go.
     source: the examples that it learns from.
+    mixture: the labelled ones among them, if not all are the same.
     clean: which plain print its examples have; see `configs.common.stage`.
     arrays: from a gathered batch to the arrays that a step reads.
     example: the shapes of the arrays of one batch.
@@ -46,7 +55,7 @@ class Stage(NamedTuple):
       validation: the rate of each of their folders.
     steps: optimizer steps; 0 evaluates only.
     batch_size: examples a step, over all devices.
-    epoch: steps of one pass over the source.
+    epoch: steps of one pass over the source, or over its unlabelled examples.
     warmup: steps at the start that no alarm looks at.
     seed: of the parameters, the views and the order of the examples.
     take: part -> the folder of the stage that it is taken from.
@@ -61,6 +70,7 @@ class Stage(NamedTuple):
   name: str
   folder: pathlib.Path
   source: sources.Source
+  mixture: pipeline.Mixture | None
   clean: str
   arrays: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
   example: dict[str, jax.ShapeDtypeStruct]
@@ -85,6 +95,11 @@ class Stage(NamedTuple):
   metadata: dict[str, Any]
 
   @property
+  def labels(self) -> sources.Source:
+    """The examples whose labels may be used."""
+    return labelled_of(self.source)
+
+  @property
   def flops(self) -> float:
     """Of all its steps."""
     return self.cost() * self.steps if self.steps else 0.0
@@ -98,7 +113,7 @@ class Stage(NamedTuple):
     return {
       'steps': self.steps,
       'examples': self.steps * self.batch_size,
-      'labels': len(self.source) if self.method.labelled else 0,
+      'labels': len(self.labels) if self.method.labelled else 0,
       'learning_rate': self.learning_rate,
       'flops': self.flops,
     }
@@ -156,7 +171,7 @@ def resolve(
   run = _Run(config, networks, folder, task, dataset)
   stages: dict[str, Stage] = {}
   for name, stage in left.items():
-    stages[name] = _resolved(run, name, stage, stages)
+    stages[name] = _resolved(run, name, stage, methods[name], stages)
   for name in left:
     check_taken(stages[name], stages, described)
   return Resolved(list(stages.values()), methods)
@@ -172,10 +187,18 @@ class _Run(NamedTuple):
   dataset: Dataset
 
 
-def _source_of(run: _Run, described: Mapping[str, Any]) -> sources.Source:
+def _source_of(
+  run: _Run, described: Mapping[str, Any], method: Method
+) -> sources.Source:
   options = described['data']
   splits = options['split'].split('+')
   source = examples_of(described, run.dataset, splits)
+  if method.learns_labels and not evaluates(described):
+    # Labels may be fewer than a batch. Other examples are not repeated, because
+    # a method would contrast copies of one image.
+    wanted = options.get('labelled') or described['batch_size']
+    source = enough(source, wanted)
+  source = mixed(described, run.dataset, source)
   return with_clean(source, run.dataset, splits, kind=options['clean'])
 
 
@@ -193,12 +216,13 @@ def _checked_batch(
   """
   kind, batch_size = described['method']['name'], described['batch_size']
   if method.labelled:
-    run.task.check(source, build.encoder(run.networks))
+    run.task.check(labelled_of(source), build.encoder(run.networks))
   if evaluates(described):  # which fills no batch
     batch_size = min(batch_size, len(source))
   elif run.config.mapping != 'jit':
     parallel.check_divides(batch_size, jax.device_count())
-  pipeline.check_batch_size(batch_size, source)
+  mixture = mixture_of(described, source)
+  pipeline.check_batch_size(batch_size, source, mixture)
   batch = run.task.arrays(source.gather(range(batch_size)))
   build.check_examples(kind, batch)
   if build.remembers(kind):
@@ -213,10 +237,12 @@ def _resolved(
   run: _Run,
   name: str,
   described: Mapping[str, Any],
+  named: Method,
   earlier: Mapping[str, Stage],
 ) -> Stage:
   config, folder, task = run.config, run.folder, run.task
-  kind, source = described['method']['name'], _source_of(run, described)
+  kind = described['method']['name']
+  source = _source_of(run, described, named)
   make = functools.partial(
     build.method,
     described,
@@ -233,10 +259,12 @@ def _resolved(
   )
   rate = described['optimizer']['learning_rate']
   axis_name = None if config.mapping == 'jit' else AXIS
+  mixture = mixture_of(described, source)
   return Stage(
     name=name,
     folder=folder / name,
     source=source,
+    mixture=mixture,
     clean=described['data']['clean'],
     arrays=task.arrays,
     example=example,
@@ -250,7 +278,7 @@ def _resolved(
     },
     steps=steps,
     batch_size=batch_size,
-    epoch=len(source) // batch_size,
+    epoch=epoch_of(source, batch_size, mixture),
     warmup=build.warmup(described, steps),
     seed=config.seed + described['seed'],
     take={
@@ -266,6 +294,15 @@ def _resolved(
     checkpoint_every=config.checkpoint_every,
     metadata={'config': config.to_dict(), 'stage': name, **task.metadata},
   )
+
+
+def epoch_of(
+  source: sources.Source, batch_size: int, mixture: pipeline.Mixture | None
+) -> int:
+  """Steps of a pass over the examples, or over those without labels."""
+  if mixture is None:
+    return len(source) // batch_size
+  return (len(source) - mixture.examples) // (batch_size - mixture.batch)
 
 
 def steps_of(
@@ -297,7 +334,7 @@ def steps_of(
   # Epochs before steps, or --config.pretrain.epochs=3 would do nothing where a
   # scale counts in steps.
   if epochs or steps is None:
-    steps = epochs * (len(source) // batch_size)
+    steps = epochs * epoch_of(source, batch_size, mixture_of(described, source))
     if steps < 1:
       raise UserError(
         f'Found {epochs} epochs of {len(source)} examples in batches of '

@@ -6,6 +6,7 @@ step s on.
 """
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -22,14 +23,67 @@ def _grain_seed(seed: int) -> int:
   return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
-def check_batch_size(batch_size: int, source: Source) -> None:
+class Mixture(NamedTuple):
+  """How many of a source's first examples have labels, and of each batch's."""
+
+  examples: int
+  batch: int
+
+
+def check_batch_size(
+  batch_size: int, source: Source, mixture: Mixture | None = None
+) -> None:
   """Raises a UserError unless the examples fill at least one batch."""
+  if mixture is not None:
+    unlabelled = len(source) - mixture.examples
+    if not 0 < mixture.batch < batch_size <= unlabelled + mixture.batch or (
+      mixture.batch > mixture.examples
+    ):
+      raise UserError(
+        f'Found batches of {batch_size}, {mixture.batch} of them labelled, and '
+        f'{unlabelled} unlabelled examples; expected at least 1 of each in a '
+        'batch, and enough unlabelled examples for one. Change batch_size or '
+        'data.labelled of the stage, or use more data.'
+      )
+    return
   if not 1 <= batch_size <= len(source):
     raise UserError(
       f'Found a batch size of {batch_size} and {len(source)} examples; '
       'expected at least one whole batch. Lower the batch size or use more '
       'data.'
     )
+
+
+def _order(
+  positions: range, batch_size: int, *, seed: int, shuffle: bool
+) -> grain.MapDataset:
+  """Positions of each step's batch, without end and without a remainder."""
+  order = grain.MapDataset.range(positions.start, positions.stop)
+  if shuffle:
+    order = order.shuffle(seed=_grain_seed(seed))
+  # The order is batched before it repeats, so that no batch spans two epochs.
+  # It holds positions rather than examples, so that one call reads a batch.
+  order = order.batch(batch_size, drop_remainder=True, batch_fn=np.array)
+  return order.repeat()
+
+
+def _mixed_order(
+  mixture: Mixture, length: int, batch_size: int, *, seed: int, shuffle: bool
+) -> grain.MapDataset:
+  """The same, where each batch begins with examples that have labels.
+
+  Labelled and unlabelled examples have orders of their own, so the few labelled
+  examples are repeated as often as needed.
+  """
+  counts = mixture.batch, batch_size - mixture.batch
+  parts = range(mixture.examples), range(mixture.examples, length)
+  labelled, unlabelled = (
+    _order(part, count, seed=seed, shuffle=shuffle)
+    for part, count in zip(parts, counts, strict=True)
+  )
+  return unlabelled.map_with_index(
+    lambda step, positions: np.concatenate([labelled[step], positions])
+  )
 
 
 def batches(
@@ -40,6 +94,7 @@ def batches(
   steps: int,
   start: int = 0,
   shuffle: bool = True,
+  mixture: Mixture | None = None,
   transform: Callable[[Batch], Batch] | None = None,
 ) -> Iterator[Batch]:
   """Iterates over the batches of steps `start` to `steps` - 1.
@@ -56,24 +111,27 @@ def batches(
     start: the first step.
     shuffle: whether to draw a new order each epoch; otherwise every epoch
       follows the order of the source.
+    mixture: the labelled examples among the others, which each batch has a
+      fixed number of; their own order depends on (seed, step). An epoch is then
+      a pass over the other examples.
     transform: a function applied to each batch, in the reading thread.
 
   Raises:
     UserError: the batch is larger than the data.
     ValueError: `start` is not in 0 to `steps`.
   """
-  check_batch_size(batch_size, source)
+  check_batch_size(batch_size, source, mixture)
   if not 0 <= start <= steps:
     raise ValueError(
       f'Found start {start} and steps {steps}; expected 0 <= start <= steps.'
     )
-  order = grain.MapDataset.range(len(source))
-  if shuffle:
-    order = order.shuffle(seed=_grain_seed(seed))
-  # The order is batched before it repeats, so that no batch spans two epochs.
-  # It holds positions rather than examples, so that one call reads a batch.
-  order = order.batch(batch_size, drop_remainder=True, batch_fn=np.array)
-  dataset = order.repeat()[start:steps].map(source.gather)
+  if mixture is None:
+    order = _order(range(len(source)), batch_size, seed=seed, shuffle=shuffle)
+  else:
+    order = _mixed_order(
+      mixture, len(source), batch_size, seed=seed, shuffle=shuffle
+    )
+  dataset = order[start:steps].map(source.gather)
   if transform is not None:
     dataset = dataset.map(transform)
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)

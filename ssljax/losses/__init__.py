@@ -3,6 +3,7 @@
 from ssljax.losses.asymmetric import negative_cosine
 from ssljax.losses.clustering import sinkhorn, swapped_prediction
 from ssljax.losses.contrastive import info_nce, nt_xent, retrieval_accuracy
+from ssljax.losses.criteria import Criterion, cross_entropy, ctc
 from ssljax.losses.metric import margin_contrastive, n_pair, triplet
 from ssljax.losses.pictures import (
   adversarial,
@@ -15,9 +16,12 @@ from ssljax.losses.queue import info_nce_queue, queue_accuracy
 from ssljax.losses.rows import feature_spread, normalize, weighted_mean
 
 __all__ = [
+  'Criterion',
   'adversarial',
   'classification',
   'compared',
+  'cross_entropy',
+  'ctc',
   'feature_spread',
   'info_nce',
   'info_nce_queue',

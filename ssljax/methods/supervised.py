@@ -1,15 +1,12 @@
 """Supervised classification of images."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from ssljax import losses
 from ssljax.augment.images import Views
-from ssljax.augment.pixels import plain
 from ssljax.core import Method
-from ssljax.methods._inference import encoding
-from ssljax.models import networks
+from ssljax.methods._labels import Learner, seen
 
 
 def supervised(
@@ -34,51 +31,28 @@ def supervised(
       optimizer must freeze the encoder too.
     axis_name: the axis of the devices that share the weighted mean of the loss.
   """
-  parts = {'encoder': encoder, 'head': head}
-
-  def init(key, batch):
-    params, statistics = networks.init(parts, key, plain(batch['image']))
-    return params, {'batch_stats': statistics}
+  learner = Learner({'encoder': encoder, 'head': head}, freeze)
 
   def loss(params, method_state, batch, key, step):
     del step
-    images = plain(batch['image'])
-    if views is not None:
-      ((images, _),) = views(key, batch['image'], batch['index'])
-    frozen = 'encoder' in freeze
-    outputs, statistics = networks.apply(
-      {'encoder': encoder},
-      params,
-      method_state['batch_stats'],
-      images,
-      train=not frozen,
-    )
-    features = outputs['encoder']
-    if frozen:
-      features = jax.lax.stop_gradient(features)
-    outputs, statistics = networks.apply(
-      {'head': head}, params, statistics, features, train=True
+    images, shown = seen(learner, views, key, batch)
+    outputs, statistics = learner.outputs(
+      params, method_state['batch_stats'], images, shown, train=True
     )
     labels = batch['label']
-    # Images without a label have the label -1.
-    weights = (labels >= 0).astype(jnp.float32)
-    values, hits = losses.classification(
-      outputs['head'], jnp.maximum(labels, 0)
-    )
+    values, known = losses.cross_entropy.values(outputs, labels, shown)
+    weights = known.astype(jnp.float32)
     value = losses.weighted_mean(values, weights, axis_name)
-    accuracy = losses.weighted_mean(hits, weights, axis_name)
+    guesses, _ = losses.cross_entropy.guess(outputs, shown)
+    accuracy = losses.weighted_mean(
+      (guesses == labels).astype(jnp.float32), weights, axis_name
+    )
     return value, ({'batch_stats': statistics}, {'accuracy': accuracy})
 
-  def predict(params, method_state, images):
-    outputs, _ = networks.apply(
-      parts, params, method_state['batch_stats'], plain(images), train=False
-    )
-    return outputs['head']
-
   return Method(
-    init=init,
+    init=learner.init,
     loss=loss,
-    encode=encoding(encoder),
-    predict=predict,
+    encode=learner.encode,
+    predict=learner.predict,
     labelled=True,
   )

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ssljax.models.convolution import conv_general_dilated
 from ssljax.models.networks import sow
+from ssljax.models.norm import BatchNorm
 
 
 class TransformerBlock(nn.Module):
@@ -101,13 +102,37 @@ class SequenceEncoder(nn.Module):
 
 
 class CtcHead(nn.Module):
-  """Two fully connected layers to raw float32 logits; class 0 is the blank."""
+  """Two fully connected layers to raw float32 logits; class 0 is the blank.
+
+  Attributes:
+    classes: the characters and the blank.
+    hidden: features of the hidden layer.
+    standardize: whether each feature is standardised, over the frames that show
+      something. A pretrained encoder's features are mostly one constant vector,
+      from which a head on a frozen encoder would have to learn its way. The
+      statistics are learned with `train=True`, while the encoder is frozen, and
+      stay as they are afterwards; before, they change nothing.
+    axis_name: the axis of the devices that share the statistics.
+    dtype: compute type; parameters stay float32.
+  """
 
   classes: int
   hidden: int = 128
+  standardize: bool = False
+  axis_name: str | None = None
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'b t d']) -> Float[Array, 'b t c']:
+  def __call__(
+    self,
+    x: Float[Array, 'b t d'],
+    *,
+    train: bool = False,
+    mask: Bool[Array, 'b t'] | None = None,
+  ) -> Float[Array, 'b t c']:
+    if self.standardize:
+      x = BatchNorm(0.9, 1e-5, self.axis_name, affine=False)(
+        x, train=train, mask=mask
+      )
     x = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype)(x))
     return nn.Dense(self.classes, dtype=jnp.float32)(x)

@@ -18,8 +18,10 @@ def make(config: Any) -> Task:
   if 'charset' in config['data']:
     options = ('rows', 'differences', 'labelled_layouts', 'published')
     tables = {key: config[key] for key in options if key in config}
-    head_width = config['head_width']
-    return text(**config['data'], head_width=head_width, tables=tables)
+    head = {'head_width': config['head_width']}
+    # Runs from before this option have no such key.
+    head['standardize'] = config.get('standardize', False)
+    return text(**config['data'], **head, tables=tables)
   tables = {key: config.get(key, ()) for key in ('rows', 'baselines')}
   evaluation = config.get('evaluation') or None
   return images(**config['data'], evaluation=evaluation, tables=tables)

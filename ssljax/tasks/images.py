@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ssljax import evals
+from ssljax import evals, losses
 from ssljax.augment.policies import policy_views
 from ssljax.core import TrainState
 from ssljax.data import pipeline
@@ -63,6 +63,7 @@ def images(
 
   return Task(
     head=Classifier(max(1, len(classes))),
+    criterion=losses.cross_entropy,
     views=views,
     frames=lambda encoder, width=None: None,
     arrays=lambda batch: {key: batch[key] for key in ARRAYS if key in batch},
@@ -125,7 +126,7 @@ def classify(stage: Any, variables: tuple[Any, Any], source: Any) -> dict:
   hits = evals.outputs(predict, batches).argmax(axis=1) == source.labels
   protocol = {
     'evaluation': 'classifier',
-    'labels': len(stage.source),
+    'labels': len(stage.labels),
     'test': len(hits),
     'checkpoint': 'last',
   }

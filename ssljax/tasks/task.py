@@ -8,10 +8,15 @@ import flax.linen as nn
 import numpy as np
 from PIL import Image
 
+from ssljax.losses import Criterion
 from ssljax.text import Charset
 
 EVALUATION_BATCH = 500  # images that are encoded or read at once
-FURTHER = ('width', 'clean')  # what some examples have beside the others
+FURTHER = (
+  'width',
+  'clean',
+  'labelled',
+)  # what some examples have beside the others
 
 
 class Task(NamedTuple):
@@ -19,12 +24,13 @@ class Task(NamedTuple):
 
   Attributes:
     head: the module that reads or classifies.
+    criterion: how its outputs are compared with labels.
     views: `(options, encoder) -> views` as a method takes them.
     frames: `(encoder, width) -> frames` of an image of so many pixels, by
       default of a whole one; None where features have no time.
     arrays: `batch -> arrays`, from what a source gathers to what a step reads:
-      'image', 'index', 'label' and, where an example has them, 'width' and
-      'clean'.
+      'image', 'index', 'label' and, where an example has them, 'width',
+      'clean' and 'labelled'.
     require: `(stage's name)`: raises UserError where a stage that learns from
       labels would find none at all; asked before any data is opened.
     check: `(source, encoder)`: raises UserError for labels that a stage cannot
@@ -39,6 +45,7 @@ class Task(NamedTuple):
   """
 
   head: nn.Module
+  criterion: Criterion
   views: Callable[[Mapping[str, Any], nn.Module], Callable]
   frames: Callable[..., int | None]
   arrays: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssljax import evals
+from ssljax import evals, losses
 from ssljax import text as text_lib
 from ssljax.augment.text import text_views
 from ssljax.core import TrainState
@@ -31,6 +31,7 @@ def text(
   max_length: int,
   head_width: int,
   tables: Mapping[str, Any],
+  standardize: bool = False,
   directory: str = '',
   **others: Any,
 ) -> Task:
@@ -44,6 +45,7 @@ def text(
     max_length: characters of the longest label.
     head_width: features of the head's hidden layer.
     tables: options of `readings.results`; empty where no results are asked for.
+    standardize: whether the head standardises its features; see `CtcHead`.
     directory: of the user's own images; '' for rendered ones.
     **others: options of the data that only its loader reads.
   """
@@ -60,7 +62,8 @@ def text(
     return found, readings.render(found)
 
   return Task(
-    head=CtcHead(known.classes, head_width),
+    head=CtcHead(known.classes, head_width, standardize=standardize),
+    criterion=losses.ctc,
     views=lambda options, encoder: text_views(stride=encoder.stride, **options),
     frames=frames,
     arrays=functools.partial(arrays, charset=known, length=max_length),
@@ -139,7 +142,7 @@ def evaluate(
     batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
     return evals.read(predict, batches, charset)
 
-  return read_splits(read, stage.source, dataset, stage.folder)
+  return read_splits(read, stage.labels, dataset, stage.folder)
 
 
 def read_splits(
@@ -152,7 +155,8 @@ def read_splits(
 
   Args:
     read: `source -> predictions, labels, layouts`.
-    source: the examples that were trained on, whose figures are 'fit'.
+    source: the labelled examples that were trained on, whose figures are
+      'fit'.
     dataset: the run's data.
     folder: of the stage.
   """

@@ -1,0 +1,137 @@
+"""What it means to be right about a label: for strings, and for classes.
+
+A `Criterion` compares a network's outputs with labels, and reads the label that
+the outputs stand for. Training on labels needs the first, and training on the
+network's own readings needs both.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from ssljax.losses.pictures import classification
+from ssljax.text import BLANK
+
+
+class Criterion(NamedTuple):
+  """How outputs and labels are compared.
+
+  Attributes:
+    values: `(logits, labels, shown) -> values, possible`. `values`, float32
+      `(batch,)`, are the losses. `possible`, bool `(batch,)`, is False for an
+      example that has no label, or one that its outputs can never express. The
+      value of such an example means nothing.
+    guess: `(logits, shown) -> labels, confidence`: the most probable label of
+      each example and the probability of it, float32 `(batch,)`.
+    widened: `(labels, guesses) -> labels`: labels in the shape of guesses.
+    same: `(labels, labels) -> bool (batch,)`: which examples have equal labels.
+    known: `labels -> bool (batch,)`: which examples have a label at all.
+    size: `labels -> float32 (batch,)`: the characters of each label, or 1.
+  """
+
+  values: Callable[..., tuple[Array, Array]]
+  guess: Callable[..., tuple[Array, Array]]
+  widened: Callable[[Array, Array], Array]
+  same: Callable[[Array, Array], Array]
+  known: Callable[[Array], Array]
+  size: Callable[[Array], Array]
+
+
+def ctc_values(
+  logits: Float[Array, 'b t c'],
+  labels: Int[Array, 'b n'],
+  shown: Bool[Array, 'b t'],
+) -> tuple[Float[Array, 'b'], Bool[Array, 'b']]:
+  """CTC (Graves et al., 2006): -log p(label), and which labels fit the frames.
+
+  Args:
+    logits: of each frame; class 0 is the blank.
+    labels: classes, padded on the right with 0.
+    shown: the frames that count; the others are skipped.
+  """
+  padding = labels == BLANK
+  values = optax.ctc_loss(
+    logits.astype(jnp.float32),
+    1 - shown.astype(jnp.float32),
+    labels,
+    padding.astype(jnp.float32),
+    blank_id=BLANK,
+  )
+  # If a label needs more frames than the image has, optax gives a finite loss
+  # of about 1e5 with a meaningless gradient.
+  repeats = (labels[:, 1:] == labels[:, :-1]) & ~padding[:, 1:]
+  needed = (~padding).sum(axis=1) + repeats.sum(axis=1)
+  return values, needed <= shown.sum(axis=1)
+
+
+def ctc_guess(
+  logits: Float[Array, 'b t c'], shown: Bool[Array, 'b t']
+) -> tuple[Int[Array, 'b t'], Float[Array, 'b']]:
+  """The best path, collapsed to a label of at most one class per frame.
+
+  Label and confidence are those of `ssljax.text.Charset.greedy`: the confidence
+  is the probability of the path over the frames that count.
+  """
+  odds = jax.nn.log_softmax(logits.astype(jnp.float32))
+  path = jnp.where(shown, odds.argmax(axis=2), BLANK)
+  before = jnp.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
+  starts = (path != BLANK) & (path != before)
+  # The n-th start of a row goes to place n. All other frames go to a place
+  # behind the last one, which is cut off.
+  time = path.shape[1]
+  places = jnp.where(starts, starts.cumsum(axis=1) - 1, time)
+  rows = jnp.arange(len(path))[:, None]
+  labels = jnp.full((len(path), time + 1), BLANK).at[rows, places].set(path)
+  doubt = jnp.where(shown, odds.max(axis=2), 0).sum(axis=1)
+  return labels[:, :time].astype(jnp.int32), jnp.exp(doubt)
+
+
+def _widened(labels: Int[Array, 'b n'], guesses: Int[Array, 'b t']) -> Array:
+  """Pads labels with blanks, or cuts the padding that no frame could fill."""
+  missing = max(0, guesses.shape[1] - labels.shape[1])
+  padded = jnp.pad(labels, ((0, 0), (0, missing)), constant_values=BLANK)
+  return padded[:, : guesses.shape[1]]
+
+
+ctc = Criterion(
+  values=ctc_values,
+  guess=ctc_guess,
+  widened=_widened,
+  same=lambda a, b: (a == b).all(axis=-1),
+  known=lambda labels: (labels != BLANK).any(axis=-1),
+  size=lambda labels: (labels != BLANK).sum(axis=-1).astype(jnp.float32),
+)
+
+
+def class_values(
+  logits: Float[Array, 'b c'],
+  labels: Int[Array, 'b'],
+  shown: Bool[Array, 'b'] | None = None,
+) -> tuple[Float[Array, 'b'], Bool[Array, 'b']]:
+  """Softmax cross-entropy; a label of -1 marks an image without a label."""
+  del shown
+  values, _ = classification(logits, jnp.maximum(labels, 0))
+  return values, labels >= 0
+
+
+def class_guess(
+  logits: Float[Array, 'b c'], shown: Bool[Array, 'b'] | None = None
+) -> tuple[Int[Array, 'b'], Float[Array, 'b']]:
+  """The most probable class, and its probability."""
+  del shown
+  odds = jax.nn.log_softmax(logits.astype(jnp.float32))
+  return odds.argmax(axis=1).astype(jnp.int32), jnp.exp(odds.max(axis=1))
+
+
+cross_entropy = Criterion(
+  values=class_values,
+  guess=class_guess,
+  widened=lambda labels, guesses: labels,
+  same=lambda a, b: a == b,
+  known=lambda labels: labels >= 0,
+  size=lambda labels: jnp.ones(len(labels)),
+)

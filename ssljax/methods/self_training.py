@@ -1,0 +1,146 @@
+"""Self-training: the network learns from its own readings of unlabelled images.
+
+The readings are those of a mean teacher (arXiv 1703.01780), an average of the
+network over its last steps. A reading is a pseudo-label (Lee, 2013), weighted
+by the teacher's confidence. No threshold keeps readings out, because it would
+keep out the kinds of image that no label shows, and the network would never
+learn them.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssljax import losses, parallel
+from ssljax.augment.images import Views
+from ssljax.augment.pixels import plain
+from ssljax.core import Method
+from ssljax.methods._labels import Learner, seen
+
+
+def self_training(
+  encoder: nn.Module,
+  head: nn.Module,
+  *,
+  criterion: losses.Criterion,
+  views: Views | None = None,
+  momentum: float = 0.99,
+  axis_name: str | None = None,
+) -> Method:
+  """Labelled and unlabelled examples in one batch, and one loss: mean w·l.
+
+  `batch['labelled']`, bool `(batch,)`, says which labels may be used. A
+  labelled example has the weight 1. An unlabelled example has the label that
+  the teacher gives to its plain image, and the teacher's confidence as weight.
+  The student sees a view of every image. The mean is over all examples of the
+  batch, so an uncertain teacher leaves the labelled examples in charge.
+
+  The teacher also reads the labelled images. Its readings of them are only
+  counted ('agreement'), but every device then does the same work, however the
+  labelled examples are spread over devices.
+
+  State: 'target', the teacher, starts as a copy of the network and has batch
+  statistics of its own, which are averaged like its params.
+
+  Metrics, each over the examples of all devices: 'confidence' is the mean
+  weight of the unlabelled examples. 'agreement' is the share of the labelled
+  examples that the teacher reads right. 'trust' is agreement over confidence: a
+  teacher that grows sure of itself while it unlearns the labels sinks below 1.
+  'variety' is the share of the unlabelled examples that are not read as the
+  commonest reading; 0 is a collapse. 'labelled_share' is the labelled part of
+  all characters (of all images, for classes) that the loss weighs. 'right' is
+  the share of the unlabelled examples that the teacher reads right, among the
+  share 'truth_known' of them whose truth the data tells; the loss does not
+  depend on it.
+
+  Args:
+    encoder: module from images to `(batch, d)` or `(batch, time, d)`.
+    head: module from features to logits.
+    criterion: how logits and labels are compared; see `losses.Criterion`.
+    views: `(key, images, index, widths) -> views`, one pair of (images,
+      columns). None trains on plain images.
+    momentum: EMA decay of the teacher per optimizer step.
+    axis_name: the axis of the devices that share a batch.
+  """
+  learner = Learner({'encoder': encoder, 'head': head})
+
+  def init(key, batch):
+    params, state = learner.init(key, batch)
+    target = {'params': params, **state}
+    return params, state | {'target': jax.tree.map(jnp.copy, target)}
+
+  def taught(teacher, batch):
+    """Label and confidence that the teacher gives to each plain image."""
+    images = plain(batch['image'])
+    shown = learner.shown(images, batch.get('width'))
+    outputs, _ = learner.outputs(
+      teacher['params'], teacher['batch_stats'], images, shown, train=False
+    )
+    return jax.lax.stop_gradient(criterion.guess(outputs, shown))
+
+  def loss(params, method_state, batch, key, step):
+    del step
+    labelled, target = batch['labelled'], method_state['target']
+    guesses, confidence = taught(target, batch)
+    truth = criterion.widened(batch['label'], guesses)
+    wide = labelled.reshape(-1, *[1] * (guesses.ndim - 1))
+    labels = jnp.where(wide, truth, guesses)
+    images, shown = seen(learner, views, key, batch)
+    outputs, statistics = learner.outputs(
+      params, method_state['batch_stats'], images, shown, train=True
+    )
+    values, possible = criterion.values(outputs, labels, shown)
+    weights = possible * jnp.where(labelled, 1.0, confidence)
+    # Selected rather than multiplied by 0, because an impossible label has a
+    # huge value.
+    value = jnp.where(weights > 0, weights * values, 0).mean()
+    metrics = telemetry(labelled, truth, guesses, confidence)
+    sizes = weights * criterion.size(labels)
+    metrics['labelled_share'] = mean(labelled, sizes)
+    metrics['infeasible'] = 1 - possible.mean()
+    return value, (method_state | {'batch_stats': statistics}, metrics)
+
+  def mean(values, weights):
+    return losses.weighted_mean(
+      values.astype(jnp.float32), weights.astype(jnp.float32), axis_name
+    )
+
+  def telemetry(labelled, truth, guesses, confidence):
+    right = criterion.same(guesses, truth)
+    known = criterion.known(truth)
+    sure, agreement = mean(confidence, ~labelled), mean(right, labelled)
+    whole = parallel.mean((sure, agreement), axis_name)
+    return {
+      'confidence': sure,
+      'agreement': agreement,
+      'trust': whole[1] / jnp.maximum(whole[0], 1e-6),
+      'variety': variety(guesses, ~labelled),
+      'right': mean(right, ~labelled & known),
+      'truth_known': mean(known, ~labelled),
+    }
+
+  def variety(guesses, unlabelled):
+    guesses = parallel.gather(guesses, axis_name)
+    unlabelled = parallel.gather(unlabelled, axis_name)
+    alike = criterion.same(guesses[:, None], guesses[None]) & unlabelled
+    commonest = jnp.where(unlabelled, alike.sum(axis=1), 0).max()
+    return 1 - commonest / jnp.maximum(unlabelled.sum(), 1)
+
+  def after_step(params, method_state, step):
+    del step
+    online = {'params': params, 'batch_stats': method_state['batch_stats']}
+    # The step size of optax is the share of the new value, 1 - momentum.
+    moved = optax.incremental_update(
+      online, method_state['target'], 1 - momentum
+    )
+    return method_state | {'target': moved}
+
+  return Method(
+    init=init,
+    loss=loss,
+    encode=learner.encode,
+    predict=learner.predict,
+    after_step=after_step,
+    labelled=True,
+  )
