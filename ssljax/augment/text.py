@@ -154,6 +154,7 @@ def text_views(
   inversion: float = 0.0,
   ramp: float = 0.0,
   erase: float = 0.0,
+  keep: bool = False,
 ) -> Callable[..., tuple[tuple[Array, Array], ...]]:
   """Builds `views(key, images, index) -> ((images, columns), ...)`.
 
@@ -180,6 +181,10 @@ def text_views(
       side.
     erase: largest width of each of two spans that are painted over, as a share
       of the width; not for labelled images.
+    keep: no view loses any part of the image at its borders, which a labelled
+      image needs. Scaling only shrinks the image, and displacement and bending
+      end where the image would leave the view. A small view is a window of the
+      line, and stays as it is.
 
   Returns:
     A function of a key, uint8 images `(batch, height, width, 3)`, or with one
@@ -193,7 +198,8 @@ def text_views(
   """
 
   def geometry(draw, height, whole, width, shown):
-    zoom = jnp.exp(draw(-scale, scale))
+    kept = keep and width == whole
+    zoom = jnp.exp(draw(-scale, 0 if kept else scale))
     dx = shift * whole * draw(-1, 1) + jitter * draw(-1, 1)
     dy = jitter * draw(-1, 1)
     bend, phase = jitter * draw(0, 1), draw(0, 1)
@@ -201,6 +207,17 @@ def text_views(
     if width < whole:
       start = jnp.maximum(shown - width, 0) * draw(0, 1)
     middle = jnp.minimum(shown, width) / 2
+    if kept:
+      # The wave has two whole periods, so both ends of the view move by `ends`.
+      # The view's left end may move right until the image begins there, and its
+      # right end may move left until the image ends there. Padding on the right
+      # is room as well.
+      ends = bend * jnp.sin(2 * jnp.pi * phase)
+      left = middle / zoom - middle
+      right = (whole - middle) / zoom - (shown - middle)
+      dx = jnp.clip(dx + ends, -right, left) - ends
+      room = (height / zoom - height) / 2
+      dy = jnp.clip(dy, -room, room)
 
     def source_x(x):
       wave = jnp.sin(2 * jnp.pi * (2 * x / whole + phase))

@@ -348,3 +348,83 @@ def test_an_erased_span_is_painted_and_shows_nothing():
   assert not erased[~left & ~right].any()
   shown = np.broadcast_to(~painted[:, None, :, None], view.shape)
   np.testing.assert_allclose(view[shown], plain_view[shown], atol=1e-6)
+
+
+def _lost(options, size, *, charset, keys=8, count=64, shown=None):
+  """How many pixels of each character, and of each image, a view leaves out.
+
+  A picture whose red tells the column, and whose green tells the row, goes
+  through the views. Its border pixels then say how far a view reaches.
+  """
+  height, width = size
+  made = (
+    render.render(
+      seed=0,
+      split='train',
+      index=index,
+      charset=charset,
+      layouts=common.LAYOUTS,
+      height=height,
+      width=width,
+    ).extents
+    for index in range(count)
+  )
+  extents = [each * (shown or width) / width for each in made]
+  image = np.zeros((height, width, 3), np.uint8)
+  image[..., 0] = np.arange(width)
+  image[..., 1] = np.arange(height)[:, None]
+  images = np.repeat(image[None], count, axis=0)
+  index = np.arange(count, dtype=np.int32)
+  widths = np.full(count, shown or width, np.int32)
+  views = jax.jit(text_views(stride=STRIDE, **options | PLAIN))
+  characters, whole = [], []
+  for key in range(keys):
+    ((view, _),) = views(jax.random.key(key), images, index, widths)
+    levels = (np.asarray(view, np.float64) + 1) / 2 * 255
+    x, y = levels[..., 0].mean(axis=1), levels[..., 1].mean(axis=2)
+    for (left, right), (top, bottom), each in zip(
+      x[:, [0, -1]] + (0, 1), y[:, [0, -1]] + (0, 1), extents, strict=True
+    ):
+      begin, end = each.T
+      lost = np.clip(left - begin, 0, None) + np.clip(end - right, 0, None)
+      characters.append((lost / (end - begin)).max())
+      whole.append(max(left, (shown or width) - right, top, height - bottom))
+  return np.array(characters), np.array(whole)
+
+
+@pytest.mark.parametrize(
+  ('options', 'size', 'charset'),
+  [
+    (text.LABELLED_VIEWS, (HEIGHT, WIDTH), 'digits'),
+    (text.ARTICLE_VIEWS | text.LABELLED, (60, 160), 'alnum36'),
+  ],
+)
+@pytest.mark.parametrize('share', [1.0, 0.6])
+def test_a_labelled_view_keeps_every_character_whole(
+  options, size, charset, share
+):
+  """Rule 48: against the recorded extents; otherwise the label is wrong."""
+  shown = round(share * size[1])
+  lost, whole = _lost(options, size, charset=charset, shown=shown)
+  # The centre of a border pixel tells its edge to a tenth of a pixel.
+  assert whole.max() < 0.1
+  assert lost.max() < 0.02
+
+
+def test_a_view_that_is_not_kept_would_lose_characters():
+  """The measurement above sees what pretraining may lose."""
+  options = text.LABELLED_VIEWS | {'keep': False}
+  lost, _ = _lost(options, (HEIGHT, WIDTH), charset='digits')
+  assert 0.03 < (lost > 0.25).mean() < 0.15
+
+
+def test_a_kept_view_still_moves():
+  images = _images(256)
+  options = PLAIN | {'scale': 0.15, 'shift': 0.05, 'jitter': 1.0}
+  ((_, columns),) = _views(0, images, count=1, keep=True, **options)
+  centres = (np.arange(WIDTH // STRIDE) + 0.5) * STRIDE
+  inside = columns >= 0
+  moved = np.where(inside, columns - centres, np.nan)
+  middle = moved[:, WIDTH // STRIDE // 2]
+  assert 1 < np.std(middle) < 4
+  assert abs(np.mean(middle)) < 0.5
