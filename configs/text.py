@@ -210,10 +210,15 @@ def self_training(scale: str, origin: str = 'finetune', **options):
   return common.stage(method, **(defaults | options))
 
 
-def stages(scale: str, method: dict) -> dict:
+def stages(scale: str, method: dict, views: dict = PRETRAIN_VIEWS) -> dict:
   """The article's four stages for a method, and self-training after them.
 
   The stage `supervised` takes as many steps as `head` and `finetune` together.
+
+  Args:
+    scale: the scale of the config.
+    method: the objective of pretraining.
+    views: for pretraining, at other scales than `article`, which has its own.
   """
   if scale == 'article':
     return article_stages(method)
@@ -226,7 +231,7 @@ def stages(scale: str, method: dict) -> dict:
       steps=pretrain,
       batch_size=SIZES[scale]['batches'][0],
       optimizer=ADAMW | {'learning_rate': RATE},
-      views=PRETRAIN_VIEWS,
+      views=views,
     ),
     'head': labelled(
       scale, steps=head, take={'encoder': 'pretrain'}, freeze=('encoder',)

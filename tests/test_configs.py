@@ -230,6 +230,22 @@ def test_simsiam_to_the_letter():
   assert config.finetune == simclr.finetune
 
 
+@pytest.mark.parametrize('scale', SCALES['moco_ocr'])
+def test_mocos_keys_are_never_inverted(scale):
+  """Rule 44; the rest of its views are those of the other methods."""
+  pretrain = _config('moco_ocr', scale).pretrain
+  views = pretrain.views.to_dict()
+  other = _config('simclr_ocr', scale).pretrain.views.to_dict()
+  shares = views.pop('inversion')
+  if scale == 'article':
+    assert shares == other.pop('inversion') == 0
+  else:
+    # The second view is that of the keys, in one direction.
+    assert not pretrain.method.symmetric
+    assert shares == (other.pop('inversion'), 0.0) == (0.5, 0.0)
+  assert views == other
+
+
 def test_each_warning_changes_one_thing():
   config = _config('simsiam_warnings', 'laptop')
   methods = [

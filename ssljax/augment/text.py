@@ -16,11 +16,14 @@ strokes of a random colour; *colour-channel change* permutes the channels;
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
+
+from ssljax.errors import UserError
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 # All orders of three channels; the first one keeps their order.
@@ -68,7 +71,7 @@ def _colour_map(
   brightness: float,
   channels: float,
   grayscale: float,
-  inversion: float,
+  inversion: Float[Array, ''],
 ) -> tuple[Float[Array, '3 3'], Float[Array, '3']]:
   """(matrix, offset) of one affine map over colours in [0, 1]."""
   eye = jnp.eye(3)
@@ -151,7 +154,7 @@ def text_views(
   brightness: float = 0.2,
   channels: float = 0.5,
   grayscale: float = 0.3,
-  inversion: float = 0.0,
+  inversion: float | Sequence[float] = 0.0,
   ramp: float = 0.0,
   erase: float = 0.0,
   keep: bool = False,
@@ -176,7 +179,8 @@ def text_views(
     brightness: largest offset.
     channels: share of the views whose colour channels are permuted.
     grayscale: share of the views turned gray.
-    inversion: share of the views turned negative.
+    inversion: share of the views turned negative: one number, or one for each
+      view, the small ones last.
     ramp: largest slope of an uneven ground, as the change of value from side to
       side.
     erase: largest width of each of two spans that are painted over, as a share
@@ -195,7 +199,17 @@ def text_views(
     at the centre of each frame, or -1 where the frame shows no part of the
     source. The small views come last. The views of an image depend on the key
     and on the image's own index.
+
+  Raises:
+    UserError: `inversion` has another number of shares than there are views.
   """
+
+  if isinstance(inversion, Sequence) and len(inversion) != count + small:
+    raise UserError(
+      f'Found {len(inversion)} shares of inversion for {count + small} views; '
+      'give one for each view, or one number for all.'
+    )
+  inverted = np.broadcast_to(np.asarray(inversion, np.float32), count + small)
 
   def geometry(draw, height, whole, width, shown):
     kept = keep and width == whole
@@ -235,7 +249,7 @@ def text_views(
       jnp.where((columns >= 0) & (columns < shown), columns, -1.0),
     )
 
-  def one_view(key, image, shown, width):
+  def one_view(key, image, shown, inversion, width):
     height, whole, _ = image.shape
     grain_key, key = jax.random.split(key)
     draw = _stream(key)
@@ -283,8 +297,13 @@ def text_views(
         continue
       # The views are mapped together, so that a view is compiled only once.
       one = functools.partial(one_view, width=each)
-      pictures, columns = jax.vmap(jax.vmap(one), (0, None, None))(
-        jax.vmap(keys)(len(made) + jnp.arange(len(numbers))), images, widths
+      one = jax.vmap(one, (0, 0, 0, None))  # over images
+      first = len(made)
+      pictures, columns = jax.vmap(one, (0, None, None, 0))(
+        jax.vmap(keys)(first + jnp.arange(len(numbers))),
+        images,
+        widths,
+        inverted[first : first + len(numbers)],
       )
       made += zip(pictures, columns, strict=True)
     return tuple(made)

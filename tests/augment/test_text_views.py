@@ -12,6 +12,7 @@ from configs import common, text
 from ssljax.augment.pixels import plain
 from ssljax.augment.text import text_views
 from ssljax.data import render
+from ssljax.errors import UserError
 from ssljax.models import instances
 
 HEIGHT, WIDTH, STRIDE = 32, 96, 4
@@ -329,6 +330,26 @@ def test_the_articles_rows_show_the_same_character():
     matched=False,
   )
   assert _disagreement(a, b, clear=0.7) == 0
+
+
+def test_each_view_has_its_own_share_of_inversion():
+  """Rule 44: MoCo's keys must be able to stay as they are."""
+  images = np.repeat(np.full((1, HEIGHT, WIDTH, 3), 255, np.uint8), 64, axis=0)
+  options = PLAIN | STILL | {'small': 1, 'inversion': (0.5, 0.0, 1.0)}
+  some, none, every = (
+    (view < 0).mean(axis=(1, 2, 3)) for view, _ in _views(0, images, **options)
+  )
+  assert set(some) == {0, 1}
+  assert 0.3 < some.mean() < 0.7
+  assert not none.any()
+  assert every.all()
+  # One number serves all of them, and changes nothing else.
+  (view, columns), *_ = _views(0, images, **options)
+  (single, others), *_ = _views(0, images, **options | {'inversion': 0.5})
+  np.testing.assert_array_equal(view, single)
+  np.testing.assert_array_equal(columns, others)
+  with pytest.raises(UserError, match='3 shares of inversion for 2 views'):
+    text_views(2, inversion=(0.5, 0.0, 1.0))
 
 
 def test_an_erased_span_is_painted_and_shows_nothing():
