@@ -80,7 +80,12 @@ def _spans(
   # A span that reaches beyond either end of the line is complete when it covers
   # all the frames that it has inside the line.
   full = jnp.minimum(starts + length, whole) - jnp.maximum(starts, 0)
-  weights = covered >= 0.5 * jnp.tile(full, batch)
+  # Half of a span is often covered exactly, by whole frames, and rounding would
+  # then decide whether the row counts. Whole frames, and the shares of frames
+  # that a view leaves in place, sum to multiples of 1 / rows, while half a span
+  # is a multiple of 1 / (2 * rows). No sum lies a quarter of 1 / rows below it.
+  enough = 0.5 * full - 0.25 / len(starts)
+  weights = covered >= jnp.tile(enough, batch)
   return rows, weights.astype(jnp.float32)
 
 

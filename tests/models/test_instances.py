@@ -1,5 +1,6 @@
 """From frames to rows: the pools, by number and by source coordinate."""
 
+import functools
 import math
 
 import jax
@@ -7,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import text
+from ssljax.augment.text import text_views
 from ssljax.models import instances
 
 STRIDE = 4
@@ -88,6 +91,51 @@ def test_rows_of_padding_weigh_nothing(stride):
   rows, weights = _pool('frames', 5, stride=stride)(_features(2, 15), columns)
   np.testing.assert_array_equal(weights, [0, 1, 0, 0, 0, 0])
   assert np.isfinite(rows).all()
+
+
+@functools.cache
+def _moved(count):
+  """The columns of views that move, and lose spans, as in pretraining."""
+  views = text_views(stride=STRIDE, **text.PRETRAIN_VIEWS)
+
+  @jax.jit
+  def columns(key):
+    images = np.zeros((count, 32, 96, 3), np.uint8)
+    made = views(key, images, np.arange(count, dtype=np.int32))
+    return jnp.concatenate([columns for _, columns in made])
+
+  return np.asarray(columns(jax.random.key(0)))
+
+
+@pytest.mark.parametrize(
+  ('kind', 'size'), [('frames', 2), ('frames', 5), ('windows', 4)]
+)
+def test_rounding_decides_no_weight(kind, size):
+  """Rule 47: otherwise one device and eight count other rows."""
+  columns = _moved(2000)
+  pool = _pool(kind, size, stride=STRIDE)
+  features = np.zeros((*columns.shape, 1), np.float32)
+  _, weights = pool(features, columns)
+  assert 0.5 < weights.mean() < 0.8
+  for factor in (1 - 1e-6, 1 + 1e-6):
+    rounded = np.where(columns < 0, -1, columns * np.float32(factor))
+    _, others = pool(features, rounded)
+    np.testing.assert_array_equal(others, weights)
+
+
+@pytest.mark.parametrize(
+  ('count', 'half'), [(4, 3), (12, 1), (9, 4 / 3), (3, 4)]
+)
+@pytest.mark.parametrize('stride', [None, STRIDE])
+def test_half_of_a_window_is_enough(count, half, stride):
+  """In whichever way the half is rounded; one frame less is not enough."""
+  columns = _aligned(1, 24)
+  columns[:, math.ceil(half) :] = -1
+  _, weights = _pool('windows', count, stride=stride)(_features(1, 24), columns)
+  assert weights[0] == 1
+  columns[:, math.ceil(half) - 1 :] = -1
+  _, weights = _pool('windows', count, stride=stride)(_features(1, 24), columns)
+  assert weights[0] == 0
 
 
 @pytest.mark.parametrize(
