@@ -145,6 +145,7 @@ def text_views(
   shift: float = 0.0,
   scale: float = 0.05,
   jitter: float = 1.0,
+  bend: float | None = None,
   blur: float = 1.5,
   blur_probability: float = 0.8,
   noise: float = 0.1,
@@ -170,6 +171,8 @@ def text_views(
     shift: largest horizontal displacement either way, as a share of the width.
     scale: log of the largest proportional scaling.
     jitter: displacement and bending, in pixels.
+    bend: bending of the columns alone, in pixels: a wave of two periods that
+      draws some characters wider and others narrower. None bends by `jitter`.
     blur: largest standard deviation of the blur, in pixels.
     blur_probability: share of the views that are blurred.
     noise: largest standard deviation of the grain, for values in [0, 1].
@@ -185,10 +188,10 @@ def text_views(
       side.
     erase: largest width of each of two spans that are painted over, as a share
       of the width; not for labelled images.
-    keep: no view loses any part of the image at its borders, which a labelled
-      image needs. Scaling only shrinks the image, and displacement and bending
-      end where the image would leave the view. A small view is a window of the
-      line, and stays as it is.
+    keep: no view loses any part of the image at its left and right, which a
+      labelled image needs. Scaling widens no image, and half of the views keep
+      its width; displacement and bending end where the image would leave the
+      view. A small view is a window of the line, and stays as it is.
 
   Returns:
     A function of a key, uint8 images `(batch, height, width, 3)`, or with one
@@ -213,10 +216,14 @@ def text_views(
 
   def geometry(draw, height, whole, width, shown):
     kept = keep and width == whole
-    zoom = jnp.exp(draw(-scale, 0 if kept else scale))
+    size = draw(-scale, scale)
+    # Text that would lose its ends grows in height alone.
+    zoom = jnp.exp(jnp.minimum(size, 0) if kept else size)
+    zoom_y = jnp.exp(size)
     dx = shift * whole * draw(-1, 1) + jitter * draw(-1, 1)
     dy = jitter * draw(-1, 1)
-    bend, phase = jitter * draw(0, 1), draw(0, 1)
+    bent = jitter if bend is None else bend
+    bent, phase = bent * draw(0, 1), draw(0, 1)
     start = 0.0
     if width < whole:
       start = jnp.maximum(shown - width, 0) * draw(0, 1)
@@ -226,18 +233,17 @@ def text_views(
       # The view's left end may move right until the image begins there, and its
       # right end may move left until the image ends there. Padding on the right
       # is room as well.
-      ends = bend * jnp.sin(2 * jnp.pi * phase)
+      ends = bent * jnp.sin(2 * jnp.pi * phase)
       left = middle / zoom - middle
       right = (whole - middle) / zoom - (shown - middle)
       dx = jnp.clip(dx + ends, -right, left) - ends
-      room = (height / zoom - height) / 2
-      dy = jnp.clip(dy, -room, room)
 
     def source_x(x):
       wave = jnp.sin(2 * jnp.pi * (2 * x / whole + phase))
-      return start + (x - middle) / zoom + middle + dx + bend * wave
+      return start + (x - middle) / zoom + middle + dx + bent * wave
 
-    source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom + height / 2 + dy
+    source_y = (jnp.arange(height) + 0.5 - height / 2) / zoom_y
+    source_y = source_y + height / 2 + dy
     blurred = draw(0, 1) < blur_probability
     sigma = 0.35 + blurred * draw(0, blur)
     # Rounded up, because the encoder's convolutions pad by 'SAME'.
