@@ -62,6 +62,13 @@ def kmeans(
   return centroids, cosines(centroids).argmax(axis=1).astype(jnp.int32)
 
 
+def kmeans_flops(
+  rows: int, width: int, *, clusters: int, iterations: int
+) -> float:
+  """FLOPs of the cosines of `kmeans`, beside which the rest is small."""
+  return 2.0 * rows * width * clusters * (iterations + 1)
+
+
 @jax.jit
 def whiten(
   rows: Float[Array, 'n d'], weights: Float[Array, 'n']

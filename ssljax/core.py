@@ -43,6 +43,17 @@ def _keep_parts(
   return params, method_state, ()
 
 
+def _no_flops(
+  params: Params,
+  method_state: MethodState,
+  features: Callable[[], float],
+  epoch: int,
+) -> float:
+  """The default `epoch_flops`, of a `before_epoch` that renews nothing."""
+  del params, method_state, features, epoch
+  return 0.0
+
+
 class Method(NamedTuple):
   """An objective, as pure functions; only the first three are required.
 
@@ -61,6 +72,10 @@ class Method(NamedTuple):
       method_state, renewed`. `features` is a function without arguments that
       returns the features of all examples. `renewed` names the parts whose
       optimizer state starts anew.
+    epoch_flops: `(params, method_state, features, epoch) -> FLOPs` of
+      `before_epoch` at the start of epoch 0, 1, ... `params` and `method_state`
+      are shapes. `features` is a function without arguments that returns the
+      FLOPs of the features of all examples.
     predict: `(params, method_state, images) -> outputs` of the trained network
       for the task (logits or pictures); optional.
     examine: `(params, method_state, batch, key) -> figures, pictures`: how well
@@ -78,6 +93,7 @@ class Method(NamedTuple):
   before_epoch: Callable[..., tuple[Params, MethodState, tuple[str, ...]]] = (
     _keep_parts
   )
+  epoch_flops: Callable[..., float] = _no_flops
   predict: Callable[..., Any] | None = None
   examine: Callable[..., tuple[Metrics, dict[str, jax.Array]]] | None = None
   labelled: bool = False

@@ -4,7 +4,9 @@ All stages are resolved before the first one starts, so that a mistake in the
 last stage is told before the first step and not after hours.
 """
 
+import bisect
 import functools
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -59,7 +61,7 @@ class Stage(NamedTuple):
     warmup: steps at the start that no alarm looks at.
     seed: of the parameters, the views and the order of the examples.
     take: part -> the folder of the stage that it is taken from.
-    cost: `() -> FLOPs` of a step, counted once.
+    cost: `(steps) -> FLOPs` of so many steps, counted once.
     mapping: 'shard_map', 'pmap' or 'jit'; `axis_name` is None under 'jit'.
     steps_per_call: of the compiled step; 0 chooses by the device.
     resident: whether all examples stay on the device.
@@ -85,7 +87,7 @@ class Stage(NamedTuple):
   warmup: int
   seed: int
   take: dict[str, pathlib.Path]
-  cost: Callable[[], float]
+  cost: Callable[[int], float]
   mapping: str
   axis_name: str | None
   steps_per_call: int
@@ -102,7 +104,7 @@ class Stage(NamedTuple):
   @property
   def flops(self) -> float:
     """Of all its steps."""
-    return self.cost() * self.steps if self.steps else 0.0
+    return self.cost(self.steps) if self.steps else 0.0
 
   def batch(self) -> dict[str, np.ndarray]:
     """The arrays of a batch, from which the state is initialised."""
@@ -252,7 +254,7 @@ def _resolved(
   )
   plain = make()
   batch_size, example = _checked_batch(run, name, described, plain, source)
-  cost = functools.cache(functools.partial(loss_flops, plain, example))
+  cost = cost_of(plain, example, len(source))
   steps = steps_of(described, source, cost, earlier, folder)
   optimizer = functools.partial(
     build.optimizer, described, task=task, steps=steps
@@ -308,7 +310,7 @@ def epoch_of(
 def steps_of(
   described: Mapping[str, Any],
   source: sources.Source,
-  cost: Callable[[], float],
+  cost: Callable[[int], float],
   earlier: Mapping[str, Stage],
   folder: pathlib.Path,
 ) -> int:
@@ -317,7 +319,7 @@ def steps_of(
   Args:
     described: the stage.
     source: its examples.
-    cost: `() -> FLOPs` of one of its steps.
+    cost: `(steps) -> FLOPs` of so many of its steps.
     earlier: the stages before it that are still to run.
     folder: of the run, where the others say what they have spent.
   """
@@ -328,7 +330,7 @@ def steps_of(
       else read_json(folder / other / 'stage.json')['flops']
       for other in described['match_compute']
     ]
-    return round(sum(spent) / cost())
+    return steps_for(sum(spent), cost)
   steps, epochs = described['steps'], described['epochs']
   batch_size = described['batch_size']
   # Epochs before steps, or --config.pretrain.epochs=3 would do nothing where a
@@ -345,6 +347,68 @@ def steps_of(
   return steps
 
 
+def steps_for(spent: float, cost: Callable[[int], float]) -> int:
+  """The number of steps whose FLOPs are nearest to those that may be spent."""
+  most = math.ceil(spent / cost(1))
+  while cost(most) < spent:  # where the first step costs more than the others
+    most *= 2
+  # The first number of steps that costs as much, or more.
+  enough = bisect.bisect_left(range(most), spent, key=cost)
+  return min(
+    (enough, max(enough - 1, 0)), key=lambda steps: abs(cost(steps) - spent)
+  )
+
+
+def cost_of(
+  method: Method, batch: Mapping[str, Any], examples: int
+) -> Callable[[int], float]:
+  """A function from a number of steps to their FLOPs.
+
+  The FLOPs are those of the loss and its gradient in each step, teachers
+  included, and those of `before_epoch` in each epoch. The optimizer's step and
+  moving averages are left out: they cost a few FLOPs a parameter, which the
+  loss uses for every frame of every image.
+
+  Args:
+    method: the objective, on one device.
+    batch: arrays, or their shapes.
+    examples: the number of examples of an epoch.
+  """
+  size = len(batch['index'])
+  step = functools.cache(functools.partial(loss_flops, method, batch))
+  encode = functools.cache(functools.partial(encode_flops, method, batch))
+
+  def features():
+    return encode() * examples / size
+
+  @functools.cache
+  def begin(epoch):
+    shapes = _shapes(method, batch)
+    return method.epoch_flops(*shapes, features, epoch)
+
+  def cost(steps):
+    epochs = range(math.ceil(steps / (examples // size)))
+    return steps * step() + sum(begin(epoch) for epoch in epochs)
+
+  return cost
+
+
+def _shapes(method: Method, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+  """The shapes of params and method state, found without a computation."""
+  return jax.eval_shape(method.init, jax.random.key(0), batch)
+
+
+def _counted(function: Callable[..., Any], *arguments: Any) -> float:
+  """FLOPs of a function, as XLA counts them; arguments may be shapes."""
+  counted: Any = jax.jit(function).lower(*arguments).cost_analysis()
+  return float(counted['flops'])
+
+
+def encode_flops(method: Method, batch: Mapping[str, Any]) -> float:
+  """FLOPs of the features of one batch, as XLA counts them."""
+  return _counted(method.encode, *_shapes(method, batch), batch['image'])
+
+
 def loss_flops(method: Method, batch: Mapping[str, Any]) -> float:
   """FLOPs of the loss and its gradient on one batch, as XLA counts them.
 
@@ -358,12 +422,8 @@ def loss_flops(method: Method, batch: Mapping[str, Any]) -> float:
     loss = jax.value_and_grad(method.loss, has_aux=True)
     return loss(params, method_state, batch, key, jnp.zeros((), jnp.int32))
 
-  def count(function):
-    lowered = jax.jit(function).lower(jax.random.key(0), batch)
-    counted: Any = lowered.cost_analysis()
-    return float(counted['flops'])
-
-  return count(gradient) - count(method.init)
+  arguments = jax.random.key(0), batch
+  return _counted(gradient, *arguments) - _counted(method.init, *arguments)
 
 
 def check_taken(
@@ -397,8 +457,7 @@ def check_taken(
 
 def shapes_of(stage: Stage) -> core.Params:
   """The shapes of a stage's params, found without a computation."""
-  key = jax.random.key(0)
-  return jax.eval_shape(stage.method.init, key, stage.example)[0]
+  return _shapes(stage.method, stage.example)[0]
 
 
 def taken(stage: Stage) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from ssljax.clustering import kmeans, perplexity, whiten
+from ssljax.clustering import kmeans, kmeans_flops, perplexity, whiten
 
 
 def _unit(x):
@@ -119,3 +119,16 @@ def test_perplexity_counts_the_clusters_in_use():
   np.testing.assert_allclose(perplexity(np.ones(7)), 7, rtol=1e-6)
   np.testing.assert_allclose(perplexity(np.array([5.0, 0, 0])), 1, rtol=1e-6)
   np.testing.assert_allclose(perplexity(np.array([2.0, 2, 0])), 2, rtol=1e-6)
+
+
+def test_the_flops_are_those_of_the_cosines():
+  """As XLA counts them, which counts the body of a loop once only."""
+  sizes = {'clusters': 64, 'iterations': 0}
+  arguments = (jax.random.key(0), np.zeros((500, 128), np.float32))
+  lowered = kmeans.lower(*arguments, np.ones(500, np.float32), **sizes)
+  counted = lowered.cost_analysis()['flops']
+  assert counted == pytest.approx(kmeans_flops(500, 128, **sizes), rel=0.05)
+  one, six = (
+    kmeans_flops(500, 128, clusters=64, iterations=count) for count in (0, 5)
+  )
+  assert six == 6 * one

@@ -11,6 +11,7 @@ import tiny_ocr
 
 from configs import simclr_ocr
 from ssljax import stage, tasks
+from ssljax.clustering import kmeans_flops
 from ssljax.errors import UserError, check_known
 from ssljax.records import write_json
 
@@ -73,7 +74,7 @@ def test_equal_compute_is_equal_within_a_hundredth():
   found = stage.steps_of(
     _description(match_compute=tuple(steps), steps=None),
     making.text_source(['1'] * 32),
-    functools.partial(_cost, 'supervised'),
+    stage.cost_of(making.method(CONFIG, 'supervised'), _batch(8), 32),
     earlier,
     None,
   )
@@ -81,12 +82,87 @@ def test_equal_compute_is_equal_within_a_hundredth():
   assert total == pytest.approx(sum(spent.values()), rel=0.01)
 
 
+@pytest.mark.parametrize('first', [0, 5, 100])
+def test_equal_compute_counts_what_epochs_cost(first):
+  """Steps of 3, and 4 a step at the start of each epoch of 5 steps."""
+
+  def cost(steps):
+    return 3 * steps + 4 * -(-steps // 5) + first * (steps > 0)
+
+  description = _description(match_compute=('other',), steps=None)
+  source = making.text_source(['1'] * 32)
+  for spent in range(1, 300):
+    errors = [abs(cost(steps) - spent) for steps in range(101)]
+    earlier = {'other': types.SimpleNamespace(flops=spent)}
+    found = stage.steps_of(description, source, cost, earlier, None)
+    assert abs(cost(found) - spent) == min(errors)
+
+
+def _pretrained(examples=32, **options):
+  """A method on the tiny network, and its cost over batches of 8."""
+  config = tiny_ocr.get_config()
+  with config.unlocked():
+    config.pretrain.method = {
+      'instances': config.pretrain.method.instances, **options
+    }  # fmt: skip
+  kept = {'examples': examples} if 'clusters' in options else {}
+  method = making.method(config, 'pretrain', **kept)
+  return method, stage.cost_of(method, _batch(8), examples)
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'passes', 'iterations'),
+  [
+    ('deepcluster', {}, 3, 20),
+    ('deepcluster_v2', {'heads': 2}, 1, 2 * 10),
+  ],
+)
+def test_the_cost_of_a_stage_has_what_its_epochs_begin_with(
+  name, options, passes, iterations
+):
+  """Rule 52: version 1 encodes all examples in each epoch, 2 in the first."""
+  method, cost = _pretrained(name=name, clusters=6, **options)
+  step = stage.loss_flops(method, _batch(8))
+  plain = np.zeros((32, 32, 96, 3), np.uint8)
+  key = jax.random.key(0)
+  shapes = jax.eval_shape(method.init, key, _batch(8))
+  lowered = jax.jit(method.encode).lower(*shapes, plain)
+  features = lowered.cost_analysis()['flops']
+  # Beside the centroids, 12 rows of 16 numbers an image; the last cosines name
+  # the clusters.
+  heads = options.get('heads', 1)
+  clustering = 2 * (32 * 12) * 16 * 6 * (iterations + heads)
+  # Nine steps of 8 among 32 begin three epochs.
+  expected = passes * features + 3 * clustering
+  assert cost(9) - 9 * step == pytest.approx(expected, rel=1e-3)
+  if name == 'deepcluster':
+    expected -= features
+  assert cost(8) - 8 * step == pytest.approx(expected - clustering, rel=1e-3)
+
+
+def test_a_method_that_renews_nothing_costs_its_steps():
+  method, cost = _pretrained(name='simclr')
+  assert cost(9) == 9 * stage.loss_flops(method, _batch(8))
+
+
+def test_the_pass_of_a_teacher_is_counted():
+  """Two of BYOL's four passes have no gradient; SimSiam has only two."""
+  options = {'predict': True}
+  simsiam, _ = _pretrained(name='simsiam', stop_gradient=True, **options)
+  byol, _ = _pretrained(name='byol', momentum=0.98, **options)
+  encoded = stage.encode_flops(byol, _batch(8))
+  more = stage.loss_flops(byol, _batch(8)) - stage.loss_flops(
+    simsiam, _batch(8)
+  )
+  assert more == pytest.approx(2 * encoded, rel=0.1)
+
+
 def test_steps_are_given_or_counted_in_epochs():
   source = making.text_source(['1'] * 35)
 
   def steps(**options):
     return stage.steps_of(
-      _description(**options), source, lambda: 1.0, {}, None
+      _description(**options), source, lambda steps: 1.0 * steps, {}, None
     )
 
   assert steps() == tiny_ocr.STEPS['supervised']
@@ -229,7 +305,23 @@ def test_a_finished_stage_is_not_opened(tmp_path):
     write_json(tmp_path / name / 'stage.json', {'flops': flops})
   (last,) = _resolve(config, tmp_path)
   assert last.name == 'supervised'
-  assert last.steps == round(5e9 / last.cost())
+  assert last.steps == round(5e9 / last.cost(1))
+
+
+def test_a_stage_has_spent_what_its_epochs_begin_with(tmp_path):
+  """Equal compute then buys more steps too."""
+  config = _last(match_compute=('pretrain',), steps=None)
+  pool = config.pretrain.method.instances
+  with config.unlocked():
+    config.pretrain.method = {'name': 'deepcluster', 'instances': pool}
+  first, *_, last = _resolve(config, tmp_path)
+  method = making.method(config, 'pretrain', examples=32)
+  steps = first.steps * stage.loss_flops(method, first.example)
+  passes = 3 * 4 * stage.encode_flops(method, first.example)  # of four batches
+  clustering = 3 * kmeans_flops(32 * 12, 16, clusters=64, iterations=20)
+  spent = first.summary()['flops']
+  assert spent == pytest.approx(steps + passes + clustering)
+  assert last.flops == pytest.approx(spent, abs=last.cost(1) / 2)
 
 
 def test_an_evaluation_fills_no_batch(tmp_path):

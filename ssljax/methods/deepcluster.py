@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ssljax import losses, parallel
 from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
-from ssljax.clustering import kmeans, perplexity, whiten
+from ssljax.clustering import kmeans, kmeans_flops, perplexity, whiten
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
@@ -85,6 +85,14 @@ def deepcluster(
     renewed = {'assignments': labels, 'sizes': sizes}
     return {**params, 'head': fresh}, {**method_state, **renewed}, ('head',)
 
+  def epoch_flops(params, method_state, features, epoch):
+    del epoch
+    (rows,) = method_state['assignments'].shape
+    width = params['head']['Dense_0']['kernel'].shape[0]
+    return features() + kmeans_flops(
+      rows, width, clusters=clusters, iterations=iterations
+    )
+
   def loss(params, method_state, batch, key, step):
     del step
     shown = views(key, batch['image'], batch['index'], batch.get('width'))
@@ -127,5 +135,6 @@ def deepcluster(
     loss=loss,
     encode=encode,
     before_epoch=before_epoch,
+    epoch_flops=epoch_flops,
     predict=predict,
   )

@@ -14,7 +14,7 @@ from jax.lax import Precision
 from ssljax import losses, parallel
 from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
-from ssljax.clustering import kmeans, perplexity
+from ssljax.clustering import kmeans, kmeans_flops, perplexity
 from ssljax.core import Method
 from ssljax.methods._inference import encoding
 from ssljax.models import networks
@@ -110,6 +110,16 @@ def deepcluster_v2(
     }
     return params, {**method_state, **renewed}, ()
 
+  def epoch_flops(params, method_state, features, epoch):
+    del params
+    found = heads * kmeans_flops(
+      *method_state['memory']['rows'].shape,
+      clusters=clusters,
+      iterations=iterations,
+    )
+    # The first epoch fills the memory, and the steps then keep it filled.
+    return found if epoch else found + features()
+
   def remember(memory, rows, weights, places):
     """Stores the rows of this step, the rows of all devices on each device."""
     rows, weights, places = (
@@ -178,5 +188,6 @@ def deepcluster_v2(
     loss=loss,
     encode=encoding(encoder),
     before_epoch=before_epoch,
+    epoch_flops=epoch_flops,
     predict=predict,
   )

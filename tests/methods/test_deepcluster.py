@@ -222,6 +222,25 @@ def test_rows_alike_get_one_label_in_the_order_of_the_examples(make):
     assert len(pairs) == len(set(labels)) == K
 
 
+@pytest.mark.parametrize('make', [deepcluster, deepcluster_v2])
+def test_the_flops_of_an_epoch_have_the_features_it_asks_for(make):
+  method, params, state = _framed(make)
+  key, asked, counted = jax.random.key(0), [], []
+
+  def features():
+    asked.append(epoch)
+    return method.encode(params, state, IMAGES)
+
+  def cost():
+    counted.append(epoch)
+    return 0.0
+
+  for epoch in range(3):
+    method.epoch_flops(params, state, cost, epoch)
+    params, state, _ = method.before_epoch(params, state, features, key)
+  assert counted == asked == ([0, 1, 2] if make is deepcluster else [0])
+
+
 def test_the_memory_is_filled_once_and_then_remembers():
   method, optimizer = _TWO(), optax.sgd(0.1)
   state = _created(method, optimizer)
