@@ -84,6 +84,17 @@ def test_imagenet_is_the_papers_network(name):
   assert config.data.size == 224
 
 
+def test_byol_on_imagenet_is_one_recipe():
+  """The paper's of 300 epochs, in nothing that of 1,000."""
+  stage = _config('byol_images', 'dataset=imagenet2012').pretrain
+  rule = stage.optimizer
+  assert (stage.epochs, stage.batch_size) == (300, 4096)
+  assert rule.learning_rate == 0.3 * 4096 / 256
+  assert rule.weight_decay == 1e-6
+  assert rule.warmup_share * stage.epochs == 10
+  assert stage.method.momentum == 0.99
+
+
 def test_all_methods_are_compared_and_alike():
   config = _config('image_methods')
   methods = {config[stage].method.name for stage in config.recipe}
