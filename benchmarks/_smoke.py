@@ -1,4 +1,4 @@
-"""What the benchmarks' `--smoke` shares: a tiny run, made by the command."""
+"""What benchmarks share: a run that is made by the command."""
 
 import pathlib
 import subprocess
