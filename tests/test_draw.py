@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssljax.records import read_json, write_json
+
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS, SCRIPTS = ROOT / 'docs', ROOT / 'docs' / 'draw'
 
@@ -92,3 +94,100 @@ def test_pretext_shows_the_last_pictures(tmp_path):
   for found, value in zip(shown, (50, 90), strict=True):
     expected = np.repeat(np.arange(5) + value, 20)
     np.testing.assert_array_equal(found, np.tile(expected[:, None], 60))
+
+
+@pytest.mark.slow  # starts a process
+def test_the_page_of_labels_is_of_its_results():
+  if not (DOCS / 'results' / 'labels.json').exists():
+    pytest.skip('the comparison of labels has no results yet')
+  _draw('labels', '--check')
+
+
+def _record(labels, row, accuracy, *, layouts='all', sd=0.015):
+  return {
+    'label_set': f'{labels} labels',
+    'labels': labels,
+    'layouts': layouts,
+    'row': row,
+    'edit_distance_accuracy': accuracy,
+    'exact_match': accuracy / 2,
+    'sd': sd,
+    'low': sd and accuracy - 0.1,
+    'high': sd and accuracy + 0.05,
+    'by_draw': [accuracy] * 3 if sd else [accuracy],
+    'exact_match_sd': sd and 2 * sd,
+    'tflop': 7.25,
+  }
+
+
+@pytest.fixture
+def labels(tmp_path):
+  """`main` of the script, with a folder of made-up results."""
+  made = [
+    _record(30, 'supervised', 0.5, sd=None),
+    _record(30, 'whole recipe', 0.85),
+    _record(100, 'supervised', 0.9),
+    _record(100, 'whole recipe', 0.95),
+    _record(500, 'whole recipe', 0.75, layouts='unlabelled'),
+  ]
+  write_json(tmp_path / 'results' / 'labels.json', made)
+  script = runpy.run_path(str(SCRIPTS / 'labels.py'))
+  return lambda *arguments: script['main'](arguments, docs=tmp_path)
+
+
+def test_the_page_of_labels_shows_every_record(labels, tmp_path):
+  labels()
+  text = (tmp_path / 'labels.md').read_text()
+  few, many, part = text.split('\n## ')[1:]
+  assert few.startswith('30 labels\n') and many.startswith('100 labels\n')
+  assert part.startswith('500 labels, tested on the layouts without labels\n')
+  cells = [
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in few.splitlines()
+    if line.startswith('|')
+  ]
+  assert cells[2:] == [
+    ['supervised', '0.500', '0.250', '7.2', '1'],
+    ['whole recipe', '0.850 ± 0.015', '0.425 ± 0.030', '7.2', '3'],
+  ]
+  assert '0.900 ± 0.015' in many and '0.950' in many and '0.750' in part
+  assert '{' not in text
+
+
+def test_the_picture_of_labels_has_a_line_for_each_row(labels, tmp_path):
+  script = runpy.run_path(str(SCRIPTS / 'labels.py'))
+  found = read_json(tmp_path / 'results' / 'labels.json')
+  assert script['curves'](found) == {
+    # One draw has no band.
+    'supervised': [[30, 0.5, 0.5, 0.5], [100, 0.9, 0.8, 0.9 + 0.05]],
+    'whole recipe': [
+      [30, 0.85, 0.85 - 0.1, 0.85 + 0.05], [100, 0.95, 0.95 - 0.1, 0.95 + 0.05]
+    ],
+  }  # fmt: skip
+  labels()
+  pixels = _pixels(tmp_path / 'labels.png').reshape(-1, 3)
+  for color in ([0, 0, 0], [0xE6, 0x9F, 0]):
+    assert (pixels == color).all(axis=1).sum() > 100
+
+
+def test_the_check_of_labels_tells_other_results(labels, tmp_path):
+  path = tmp_path / 'results' / 'labels.json'
+  with pytest.raises(SystemExit, match=r'labels.md and labels.png of other'):
+    labels('--check')  # before they are made
+  labels()
+  labels('--check')
+  made = read_json(path)
+  page = (tmp_path / 'labels.md').read_text()
+  (tmp_path / 'labels.md').write_text(page.replace('0.850', '0.950'))
+  with pytest.raises(SystemExit, match=r'Found labels.md of other'):
+    labels('--check')
+  labels()
+  # On the page a thousandth is the least; the picture has every digit.
+  made[1]['high'] -= 1e-6
+  write_json(path, made)
+  with pytest.raises(SystemExit, match=r'Found labels.png of other'):
+    labels('--check')
+  path.unlink()
+  labels('--check')  # nothing was measured yet
+  with pytest.raises(SystemExit, match='expected results'):
+    labels()

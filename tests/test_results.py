@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import pathlib
+import runpy
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from ssljax.records import write_json
 from ssljax.reports import readings, telemetry
 
+SCRIPTS = pathlib.Path(__file__).parent.parent / 'docs' / 'draw'
 LABELS = ('1111', '2222', '3333', '4444')
 LAYOUTS = ('arcs', 'arcs', 'hollow', 'colors')
 SPLITS = ('test',) * 4
@@ -235,6 +238,66 @@ def test_a_recipe_cut_short_has_the_rows_that_ran(run):
   ]
   found = run.results(rows)
   assert list(found['few']['rows']) == ['A']
+
+
+def _records(run, rows, **config):
+  described = {'recipe': list(run.stages), **run.stages, 'seed': 0}
+  described |= {'rows': rows, 'labelled_layouts': {}} | config
+  write_json(run.workdir / 'config.json', described)
+  return runpy.run_path(str(SCRIPTS / 'labels.py'))['records'](run.workdir)
+
+
+def test_records_of_labels_are_over_draws(run):
+  run.add('pretrain', RIGHT, flops=2e12)
+  for seed, guesses in enumerate((RIGHT, HALF, FIRST)):
+    run.add(f'a{seed}', guesses, flops=1e12, take={'encoder': 'pretrain'})
+    run.stages[f'a{seed}']['seed'] = seed
+  (found,) = _records(run, [('few', 'A', ('a0', 'a1', 'a2'))], seed=4)
+  assert found['label_set'] == 'few' and found['row'] == 'A'
+  assert found['labels'] == 500 and found['layouts'] == 'all'
+  assert found['seeds'] == [4, 5, 6] and found['images'] == 4
+  assert found['tflop'] == 3.0  # of a draw, with what it rests on
+  assert found['by_draw'] == [1.0, 0.5, 0.25]
+  assert found['exact_match_by_draw'] == [1.0, 0.0, 0.25]
+  mean, sd = 1.75 / 3, np.sqrt(0.4375 / 3)
+  assert found['edit_distance_accuracy'] == pytest.approx(mean)
+  assert found['sd'] == pytest.approx(sd)
+  # Student's t at 0.975 with two degrees of freedom is 4.3027.
+  low = mean - 4.302652730 * sd / np.sqrt(3)
+  assert found['low'] == pytest.approx(low, abs=1e-8) and low < 0
+  assert found['high'] == 1.0
+  assert found['exact_match'] == pytest.approx(1.25 / 3)
+  # A share has no values outside 0 to 1; the accuracy has some below 0.
+  assert found['exact_match_low'] == 0.0 and found['exact_match_high'] == 1.0
+
+
+def test_records_of_labels_of_some_layouts(run):
+  run.add('a', ('1111', '222', '', '55555'))
+  run.stages['a']['seed'] = 0
+  part = _records(
+    run,
+    [('part', 'A', ('a',)), ('every', 'A', (('a', 'a'),))],
+    labelled_layouts={'part': ('arcs', 'colors')},
+  )
+  figures = [(each['layouts'], each['edit_distance_accuracy']) for each in part]
+  assert figures == [
+    ('labelled and unlabelled', pytest.approx(1.5 / 4)),
+    ('labelled', pytest.approx(1.5 / 3)),
+    ('unlabelled', 0.0),
+    ('all', pytest.approx(1.5 / 4)),
+  ]
+  assert [each['images'] for each in part] == [4, 3, 1, 4]
+  # One draw says nothing of another.
+  assert part[0]['sd'] is part[0]['low'] is part[0]['high'] is None
+  assert part[1]['exact_match_low'] is None
+
+
+def test_records_of_labels_leave_unseen_layouts_out(run):
+  splits = ('test', 'test', 'test_unseen', 'test_unseen')
+  run.add('a', FIRST, splits=splits)
+  run.stages['a']['seed'] = 0
+  (found,) = _records(run, [('few', 'A', ('a',))])
+  assert found['edit_distance_accuracy'] == 0.5 and found['images'] == 2
 
 
 def test_telemetry_is_the_last_line_of_each_stage(tmp_path):
