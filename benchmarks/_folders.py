@@ -174,7 +174,6 @@ def run_one(directory, draw, number, start, config, flags) -> list[dict]:
         {
           'labels': number,
           'draw': draw,
-          'seed': draw,
           'start': start or 'default',
           **record,
           'command': command,
@@ -204,6 +203,7 @@ def score_stages(trained: pathlib.Path, new: pathlib.Path) -> list[dict]:
     ]
     found.append(
       {
+        'seed': described['seed'],
         'row': titles.get(stage, stage),
         'stage': stage,
         'edit_distance_accuracy': samples.accuracies.mean(),
