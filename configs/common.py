@@ -81,6 +81,7 @@ def stage(
   per_class=None,
   share=None,
   layouts=(),
+  draw=None,
   labelled=0,
   unlabelled='',
   clean='',
@@ -105,6 +106,8 @@ def stage(
     steps: optimizer steps.
     split: the split of the data set; 'a+b' joins two splits.
     count: uses only this many examples, the first ones.
+    draw: with `count`, draws the examples by this seed instead. A smaller
+      number of examples of a draw is contained in a larger one.
     per_class: uses only this many images of each class, drawn by the stage's
       seed.
     share: uses only this share of each class, drawn by the stage's seed.
@@ -155,7 +158,10 @@ def stage(
   )
   config.steps, config.data.count = steps, count
   config.data.per_class, config.data.share = per_class, share
-  if unlabelled:  # other stages keep the form that older runs have
+  # Stages without these options keep the form that older runs have.
+  if draw is not None:
+    config.data.draw = draw
+  if unlabelled:
     config.data.update(unlabelled=unlabelled, labelled=labelled)
   return config
 

@@ -22,6 +22,8 @@ invert, draw strokes and erase spans, because a network can otherwise match two
 views by position, style or context instead of by what is written.
 """
 
+import functools
+
 from ml_collections import ConfigDict
 
 from configs import common
@@ -352,59 +354,59 @@ def linked(plain: dict, suffix: str) -> dict:
   }
 
 
-LABEL_ROWS = (
-  'SimCLR + head',
-  'SimCLR + finetune',
-  'random frozen encoder + head',
-  SAME,
-  EQUAL,
-)
+# The rows of a comparison over labels. The whole recipe is pretraining, the
+# head, finetuning and self-training.
+ROWS = {
+  'finetune': 'pretraining + finetune',
+  'whole': 'the whole recipe',
+  'once': 'supervised, compute of the whole recipe',
+  'twice': 'supervised, twice that compute',
+  'alone': 'self-training from scratch',
+  'random': 'the whole recipe from a random encoder',
+}
 
 
-def label_set(scale: str, seed: int, name: str, steps, rates, **chosen):
+def label_set(scale: str, seed: int, name: str, **chosen):
   """Every way to learn to read from one set of labels.
 
-  The ways are: a head on the pretrained encoder, finetuning, a head on a random
-  encoder, and supervised training. Supervised training comes with the same
-  labelled steps, and with the FLOPs of pretraining, head and finetuning
-  together. The latter has the learning rate with the best validation accuracy;
-  seed 0 chooses it for all seeds.
+  All rows but the first and 'twice' spend the FLOPs of the whole recipe. From a
+  random encoder, supervised training spends what pretraining, the head and
+  finetuning would have spent.
 
   Args:
     scale: the scale of the config.
     seed: the training seed; pretraining is the stage `pretrain_SEED`.
     name: the name of the label set.
-    steps: the steps of the head and of finetuning.
-    rates: the learning rates to choose from.
     **chosen: options of `common.stage` that choose the labels.
 
   Returns:
-    The stages by name, and the last stage of each row by the row's title. On
-    seed 0 the row of equal compute has one stage for each learning rate.
+    The stages of the rows by name, for each row that trains any, and the last
+    stage of each row.
   """
-  kinds = ('head', 'finetune', 'random', 'supervised', 'equal')
-  head, finetune, random, same, equal = (f'{k}_{name}_{seed}' for k in kinds)
-  frozen = {'steps': steps[0], 'freeze': ('encoder',)}
-  spent = (f'pretrain_{seed}', head, finetune)
-  made = {
-    head: frozen | {'take': {'encoder': spent[0]}},
-    finetune: {'steps': steps[1], 'take': {'encoder': head, 'head': head}},
-    random: frozen,
-    same: {'steps': sum(steps)},
+  last = {row: f'{row}_{name}_{seed}' for row in ROWS}
+  head, begun = f'head_{name}_{seed}', f'begun_{name}_{seed}'
+  start = f'pretrain_{seed}', head, last['finetune']
+  spent = (*start, last['whole'])
+  _, head_steps, steps, _ = SIZES[scale]['steps']
+  read = functools.partial(labelled, scale, **chosen)
+  train = functools.partial(self_training, scale, **chosen)
+  rows = {
+    'finetune': {
+      head: read(
+        steps=head_steps, freeze=('encoder',), take={'encoder': start[0]}
+      ),
+      last['finetune']: read(steps=steps, take={'encoder': head, 'head': head}),
+    },
+    'whole': {last['whole']: train(last['finetune'])},
+    'once': {last['once']: read(match_compute=spent)},
+    'twice': {last['twice']: read(match_compute=spent * 2)},
+    'alone': {last['alone']: train(steps=None, take={}, match_compute=spent)},
+    'random': {
+      begun: read(match_compute=start),
+      last['random']: train(begun),
+    },
   }
-  tried = tuple(f'equal_{name}_0_rate{i}' for i in range(len(rates)))
-  if seed == 0:
-    for stage, rate in zip(tried, rates, strict=True):
-      optimizer = ADAMW | {'learning_rate': rate}
-      made[stage] = {'match_compute': spent, 'optimizer': optimizer}
-  else:
-    made[equal] = {'match_compute': spent, 'best_rate_of': tried}
-  stages = {
-    stage: labelled(scale, **(chosen | options))
-    for stage, options in made.items()
-  }
-  lasts = head, finetune, random, same, equal if seed else tried
-  return stages, dict(zip(LABEL_ROWS, lasts, strict=True))
+  return rows, last
 
 
 def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:

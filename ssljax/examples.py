@@ -29,7 +29,9 @@ def examples_of(
   layouts = tuple(options['layouts']) or None
   if options['count'] is None and layouts is None:
     return source
-  return sources.subset(source, options['count'] or len(source), layouts)
+  return sources.subset(
+    source, options['count'] or len(source), layouts, draw=options.get('draw')
+  )
 
 
 class Mixed(sources.Joined):

@@ -231,11 +231,12 @@ def text_views(
     if kept:
       # The wave has two whole periods, so both ends of the view move by `ends`.
       # The view's left end may move right until the image begins there, and its
-      # right end may move left until the image ends there. Padding on the right
-      # is room as well.
+      # right end may move left until the image almost ends there: a frame may
+      # be centred on that end, and rounding must not decide whether the frame
+      # shows the image. Padding on the right is room as well.
       ends = bent * jnp.sin(2 * jnp.pi * phase)
       left = middle / zoom - middle
-      right = (whole - middle) / zoom - (shown - middle)
+      right = 0.99 * ((whole - middle) / zoom - (shown - middle))
       dx = jnp.clip(dx + ends, -right, left) - ends
 
     def source_x(x):

@@ -284,18 +284,31 @@ def in_memory(
 
 
 def subset(
-  source: Source, count: int, layouts: Sequence[str] | None = None
+  source: Source,
+  count: int,
+  layouts: Sequence[str] | None = None,
+  *,
+  draw: int | None = None,
 ) -> Subset:
   """The first `count` examples of any layout, or of the named layouts only.
 
   A smaller subset is therefore contained in a larger one of the same layouts.
 
+  Args:
+    source: the examples.
+    count: their number.
+    layouts: the names of the layouts; None takes any.
+    draw: a seed, by which the examples are put in a random order first.
+
   Raises:
     UserError: a layout is unknown, or there are fewer than `count` such
       examples.
   """
+  order = np.arange(len(source))
+  if draw is not None:
+    np.random.default_rng(draw).shuffle(order)
   if layouts is None:
-    positions = list(range(min(count, len(source))))
+    positions = order[:count].tolist()
   else:
     unknown = sorted(set(layouts) - set(source.layouts))
     if unknown:
@@ -305,7 +318,7 @@ def subset(
       )
     wanted = {source.layouts.index(layout) for layout in layouts}
     positions = []
-    for position in range(len(source)):
+    for position in order.tolist():
       if len(positions) == count:
         break
       if source.describe(position).layout in wanted:

@@ -439,6 +439,14 @@ def test_a_view_that_is_not_kept_would_lose_characters():
   assert 0.03 < (lost > 0.25).mean() < 0.15
 
 
+def test_rounding_does_not_decide_the_last_frame_of_a_kept_view():
+  """Rule 47: it is centred on the view's right end, where the image may end."""
+  options = text.LABELLED_VIEWS | PLAIN
+  ((_, columns),) = _views(0, _images(512, width=98), **options)
+  assert (columns[:, -2] >= 0).any()
+  assert (columns[:, -1] == -1).all()
+
+
 def test_a_kept_view_still_moves():
   images = _images(256)
   options = PLAIN | {'scale': 0.15, 'shift': 0.05, 'jitter': 1.0}
