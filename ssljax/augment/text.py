@@ -171,8 +171,9 @@ def text_views(
     shift: largest horizontal displacement either way, as a share of the width.
     scale: log of the largest proportional scaling.
     jitter: displacement and bending, in pixels.
-    bend: bending of the columns alone, in pixels: a wave of two periods that
-      draws some characters wider and others narrower. None bends by `jitter`.
+    bend: bending of the columns alone, as a share of the width: a wave of two
+      periods that draws some characters wider and others narrower. Columns keep
+      their order below 1/(4π) = 0.08. None bends by `jitter`.
     blur: largest standard deviation of the blur, in pixels.
     blur_probability: share of the views that are blurred.
     noise: largest standard deviation of the grain, for values in [0, 1].
@@ -222,7 +223,7 @@ def text_views(
     zoom_y = jnp.exp(size)
     dx = shift * whole * draw(-1, 1) + jitter * draw(-1, 1)
     dy = jitter * draw(-1, 1)
-    bent = jitter if bend is None else bend
+    bent = jitter if bend is None else bend * whole
     bent, phase = bent * draw(0, 1), draw(0, 1)
     start = 0.0
     if width < whole:
