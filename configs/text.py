@@ -65,7 +65,7 @@ PRETRAIN_VIEWS = ARTICLE_VIEWS | {
   'erase': 0.35,
 }
 LABELLED = {'count': 1, 'erase': 0.0, 'keep': True}
-LABELLED_VIEWS = PRETRAIN_VIEWS | LABELLED | {'shift': 0.05}
+LABELLED_VIEWS = PRETRAIN_VIEWS | LABELLED | {'shift': 0.05, 'bend': 0.04}
 
 ADAMW = {
   'name': 'adamw',
