@@ -48,7 +48,6 @@ ARTICLE_VIEWS = {
   'inversion': 0.0,
   'ramp': 0.0,
   'erase': 0.0,
-  'keep': False,
 }
 # A view for pretraining may lose a character, at the border or under an erased
 # span; the view of a labelled image must not, because its label would be wrong.
