@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from ssljax.data import fonts
 
@@ -117,10 +117,18 @@ def ink(
     (a, b, w / 2 - a * x - b * y),
     (c, d, h / 2 - c * x - d * y),
   )
-  masks = [_transform(fill, (width, tall), matrix)]
-  if stroke:
-    masks.append(_transform(outline, (width, tall), matrix))
-  dark = masks[0] if not stroke else np.maximum(*masks)
+  drawn = [fill, outline] if stroke else [fill]
+  masks = [_transform(each, (width, tall), matrix) for each in drawn]
+  dark = np.max(masks, axis=0)
+  if dark.max() < FAINTEST:
+    # A small character, such as a full stop, has fallen between the samples.
+    blur = ImageFilter.BoxBlur(0.5 / zoom)
+    masks = [
+      _transform(each.filter(blur), (width, tall), matrix) for each in drawn
+    ]
+    scaling = 255 / max(1, np.max(masks))
+    masks = [(scaling * mask).astype(np.uint8) for mask in masks]
+    dark = np.max(masks, axis=0)
   columns = np.flatnonzero(dark.max(0) >= FAINTEST)
   rows = np.flatnonzero(dark.max(1))
   box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

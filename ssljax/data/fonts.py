@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from ssljax.errors import UserError
+
 # name -> (package, file). The faces are chosen to differ in weight, slant,
 # serifs and roundness.
 FACES = {
@@ -40,6 +42,40 @@ def heavy(faces: Sequence[str]) -> tuple[str, ...]:
   """The faces whose strokes are wide enough to be drawn as outlines."""
   words = ('black', 'bold', 'fredoka')
   return tuple(face for face in faces if any(word in face for word in words))
+
+
+def lacking(face: str, characters: str) -> str:
+  """The characters that a face has no glyph for, or an empty one."""
+  font = load_font(face, 40)
+
+  def ink(character: str) -> bytes:
+    image = Image.new('L', (120, 80))
+    ImageDraw.Draw(image).text((40, 10), character, font=font, fill=255)
+    return image.tobytes() if image.getbbox() else b''
+
+  # U+FFFF is no character: every face draws its box for what it lacks.
+  empty = (b'', ink('\uffff'))
+  return ''.join(each for each in characters if ink(each) in empty)
+
+
+@functools.lru_cache(maxsize=64)
+def having(characters: str, faces: tuple[str, ...]) -> tuple[str, ...]:
+  """Of some faces those that can draw every character.
+
+  Raises:
+    UserError: no face has them all, or none that is `heavy`, which some layouts
+      need; the error names the characters that the nearest face lacks.
+  """
+  lacks = {face: lacking(face, characters) for face in faces}
+  fewest = min((lacks[face] for face in heavy(faces)), key=len)
+  if fewest:
+    named = ', '.join(f'{c!r} (U+{ord(c):04X})' for c in fewest)
+    raise UserError(
+      f'Found characters that the fonts of the renderer cannot draw: {named}; '
+      'expected characters that are in the fonts and have ink. Choose a '
+      'charset without them, or do without rendered text.'
+    )
+  return tuple(face for face in faces if not lacks[face])
 
 
 def font_path(face: str) -> str:

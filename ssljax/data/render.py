@@ -9,14 +9,14 @@ import numpy as np
 
 from ssljax.data import fonts
 from ssljax.data import layouts as layouts_lib
-from ssljax.errors import UserError, check_known
+from ssljax.errors import UserError, check_known, suggest
 
 # Raise this version whenever an image changes for the same arguments. It is
 # part of the name of a prepared data set, so that data of another version is
 # not read by mistake.
 VERSION = '1.0.0'
 
-LENGTHS = (4, 6)  # of the shortest and of the longest text
+LENGTHS = (4, 6)  # of the shortest and of the longest text, by default
 
 _DIGITS = '0123456789'
 _LOWER = 'abcdefghijklmnopqrstuvwxyz'
@@ -46,7 +46,7 @@ class Example(NamedTuple):
 
   Attributes:
     image: uint8 (height, width, 3), RGB.
-    text: the 4 to 6 characters.
+    text: its characters.
     layout: the name of the layout.
     extents: float32 (len(text), 2), the columns [left, right) of each
       character's ink, in pixels.
@@ -61,6 +61,29 @@ class Example(NamedTuple):
   mask: np.ndarray
 
 
+def characters_of(charset: str) -> str:
+  """The characters of a charset.
+
+  Args:
+    charset: a name in `CHARSETS`, or the characters themselves.
+
+  Raises:
+    UserError: a character comes twice, as in a misspelt name.
+  """
+  characters = CHARSETS.get(charset, charset)
+  if not characters or len(set(characters)) < len(characters):
+    raise UserError(
+      f'Found charset {charset!r}; expected one of {", ".join(CHARSETS)}, or '
+      f'the characters themselves, each once.{suggest(charset, CHARSETS)}'
+    )
+  return characters
+
+
+def narrowest(height: int, lengths: tuple[int, int]) -> int:
+  """The least width in which the longest text is still readable."""
+  return -(-height * lengths[1] // 3)
+
+
 def check_recipe(
   *,
   seed: int,
@@ -69,9 +92,16 @@ def check_recipe(
   unseen_layouts: Sequence[str],
   height: int,
   width: int,
+  lengths: tuple[int, int] = LENGTHS,
 ) -> None:
   """Raises a UserError if `render` cannot draw with these arguments."""
-  check_known('charset', charset, CHARSETS)
+  fonts.having(characters_of(charset), tuple(fonts.FACES))
+  shortest, longest = lengths
+  if not 1 <= shortest <= longest:
+    raise UserError(
+      f'Found lengths {tuple(lengths)}; expected the number of characters of '
+      'the shortest and of the longest text, such as (4, 6).'
+    )
   if not layouts or not unseen_layouts:
     raise UserError(
       'Found no layout; expected at least one of '
@@ -79,11 +109,12 @@ def check_recipe(
     )
   for layout in (*layouts, *unseen_layouts):
     check_known('layout', layout, layouts_lib.LAYOUTS)
-  if height < 16 or width < 2 * height:
+  if height < 16 or width < narrowest(height, lengths):
     raise UserError(
       f'Found an image of height {height} and width {width}; expected a height '
-      'of at least 16 pixels and a width of at least twice the height, which 6 '
-      'characters need to be readable.'
+      'of at least 16 pixels and a width of at least a third of the height for '
+      f'each of {longest} characters, {narrowest(height, lengths)} pixels, '
+      'which they need to be readable.'
     )
   # Larger numbers would spill into the next word of the random key, where
   # they could equal another (seed, split, index).
@@ -101,6 +132,7 @@ def render(
   height: int,
   width: int,
   unseen_layouts: Sequence[str] = layouts_lib.UNSEEN_LAYOUTS,
+  lengths: tuple[int, int] = LENGTHS,
 ) -> Example:
   """Draws image `index` of a split.
 
@@ -113,11 +145,14 @@ def render(
     seed: 0 to 2**32 - 1.
     split: a name in `SPLITS`.
     index: 0 to 2**32 - 1.
-    charset: a name in `CHARSETS`.
+    charset: a name in `CHARSETS`, or the characters themselves. Of the font
+      faces only those that have all of them are used.
     layouts: names in `LAYOUTS`, for the seen splits.
     height: the image's height, in pixels; at least 16.
-    width: the image's width, in pixels; at least twice the height.
+    width: the image's width, in pixels; at least a third of the height for
+      each character of the longest text.
     unseen_layouts: names in `LAYOUTS`, for the unseen splits.
+    lengths: the number of characters of the shortest and of the longest text.
 
   Raises:
     UserError: an argument is not as described above.
@@ -130,6 +165,7 @@ def render(
     unseen_layouts=unseen_layouts,
     height=height,
     width=width,
+    lengths=lengths,
   )
   check_known('split', split, SPLITS)
   if not 0 <= index < 2**32:
@@ -137,14 +173,15 @@ def render(
   rng = np.random.default_rng(
     np.random.SeedSequence((seed, SPLITS[split], index))
   )
-  characters = CHARSETS[charset]
-  length = int(rng.integers(LENGTHS[0], LENGTHS[1] + 1))
+  characters = characters_of(charset)
+  length = int(rng.integers(lengths[0], lengths[1] + 1))
   places = rng.integers(len(characters), size=length)
   text = ''.join(characters[place] for place in places)
   if split in UNSEEN_SPLITS:
     layouts, faces = unseen_layouts, tuple(fonts.HELD_OUT_FACES)
   else:
     faces = tuple(fonts.FACES)
+  faces = fonts.having(characters, faces)
   layout = layouts[int(rng.integers(len(layouts)))]
   draw = layouts_lib.LAYOUTS[layout]
   picture, extents, mask = draw(rng, text, height, width, faces)
@@ -189,10 +226,11 @@ def render_chunk(task: tuple[dict[str, Any], str, int, int]) -> list[dict]:
     their extents are padded with -1.
   """
   recipe, split, start, stop = task
+  longest = recipe.get('lengths', LENGTHS)[1]
   chunk = []
   for index in range(start, stop):
     example = render(split=split, index=index, **recipe)
-    extents = np.full((LENGTHS[1], 2), -1, np.float32)
+    extents = np.full((longest, 2), -1, np.float32)
     extents[: len(example.text)] = example.extents
     chunk.append(
       {

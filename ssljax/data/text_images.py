@@ -25,7 +25,7 @@ from absl import logging
 from ssljax.data import render as render_lib
 from ssljax.data import workers
 from ssljax.data.layouts import LAYOUTS, SEEN_LAYOUTS, UNSEEN_LAYOUTS
-from ssljax.data.render import LENGTHS, SPLITS, VERSION
+from ssljax.data.render import CHARSETS, LENGTHS, SPLITS, VERSION
 from ssljax.errors import UserError
 
 CHUNK = 256  # the images that a worker renders at a time
@@ -45,16 +45,22 @@ class TextImagesConfig(tfds.core.BuilderConfig):
   layouts: tuple[str, ...] = SEEN_LAYOUTS
   unseen_layouts: tuple[str, ...] = UNSEEN_LAYOUTS
   seed: int = 0
+  lengths: tuple[int, int] = LENGTHS
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def recipe(self) -> dict[str, Any]:
     """The arguments of `render` that are the same for every image."""
     names = ('charset', 'height', 'width', 'seed')
-    return {
+    found = {
       **{name: getattr(self, name) for name in names},
       'layouts': tuple(self.layouts),
       'unseen_layouts': tuple(self.unseen_layouts),
     }
+    # Left out by default: the name of a recipe is made of these, and recipes
+    # from before there were other lengths keep theirs.
+    if tuple(self.lengths) != LENGTHS:
+      found['lengths'] = tuple(self.lengths)
+    return found
 
 
 def recipe_config(
@@ -67,12 +73,12 @@ def recipe_config(
   Args:
     counts: the number of images in each split; splits without images are left
       out.
-    **recipe: charset, height, width, layouts, unseen_layouts and seed, as for
-      `render`.
+    **recipe: charset, height, width, layouts, unseen_layouts, seed and lengths,
+      as for `render`.
 
   Raises:
-    UserError: a split, charset or layout is unknown, or a number is out of
-      range.
+    UserError: a split, charset or layout is unknown, a character cannot be
+      drawn, or a number is out of range.
   """
   counts = {split: int(count) for split, count in counts.items() if count}
   for split, count in counts.items():
@@ -90,8 +96,11 @@ def recipe_config(
   render_lib.check_recipe(**config.recipe())
   key = json.dumps([VERSION, sorted(counts.items()), config.recipe()])
   digest = hashlib.sha256(key.encode()).hexdigest()[:10]
+  charset = config.charset
+  if charset not in CHARSETS:  # a folder's name cannot hold every character
+    charset = f'{len(charset)}characters'
   config.name = (
-    f'{config.charset}_{config.height}x{config.width}'
+    f'{charset}_{config.height}x{config.width}'
     f'_{len(config.layouts)}layouts_{sum(counts.values())}_{digest}'
   )
   config.description = f'{config.recipe()}, counts {counts}'
@@ -121,7 +130,9 @@ class TextImages(tfds.core.ShardBasedBuilder):
       'index': tfds.features.Scalar(np.int32),
       'text': tfds.features.Text(),
       'layout': tfds.features.ClassLabel(names=list(LAYOUTS)),
-      'extents': tfds.features.Tensor(shape=(LENGTHS[1], 2), dtype=np.float32),
+      'extents': tfds.features.Tensor(
+        shape=(config.lengths[1], 2), dtype=np.float32
+      ),
     }
     info = tfds.core.DatasetInfo(
       builder=self,
@@ -229,8 +240,8 @@ def prepare(
       'train': 500}`.
     processes: the number of worker processes; all cores by default.
     progress: whether to show a bar with speed and time left.
-    **recipe: charset, height, width, layouts, unseen_layouts and seed, as for
-      `render`.
+    **recipe: charset, height, width, layouts, unseen_layouts, seed and lengths,
+      as for `render`.
 
   Returns:
     The builder; `sources.open_split` reads from it.

@@ -164,6 +164,45 @@ def test_texts_have_every_length_and_character(charset):
   )
 
 
+@pytest.mark.parametrize('charset', ["αβД.,'-:", '47abcé'])
+@pytest.mark.parametrize('lengths', [(1, 2), (7, 9)])
+def test_any_characters_and_lengths_are_drawn(charset, lengths):
+  """At the least size, too: a full stop is then smaller than a pixel."""
+  drawn = [
+    draw(index, charset=charset, lengths=lengths, height=16, width=48)
+    for index in range(150)
+  ]
+  assert set(''.join(each.text for each in drawn)) == set(charset)
+  assert {len(each.text) for each in drawn} == {
+    *range(lengths[0], lengths[1] + 1)
+  }
+  for each in drawn:
+    left, right = each.extents.T
+    assert len(each.extents) == len(each.text) and (left < right).all()
+
+
+def test_a_name_is_short_for_its_characters():
+  for index in range(5):
+    named, spelt = draw(index), draw(index, charset=CHARSETS['alnum62'])
+    np.testing.assert_array_equal(named.image, spelt.image)
+
+
+def test_faces_without_a_character_are_not_used(monkeypatch):
+  used, glyph = set(), fonts.glyph
+  monkeypatch.setattr(
+    fonts, 'glyph', lambda face, *rest: used.add(face) or glyph(face, *rest)
+  )
+  for index in range(40):
+    draw(index, charset='Д1')
+  assert used == set(fonts.having('Д', tuple(fonts.FACES)))
+  assert fonts.having('Д', tuple(fonts.FACES)) == (
+    'sans_semibold', 'serif_regular', 'serif_black', 'manrope_regular',
+    'manrope_extrabold',
+  )  # fmt: skip
+  latin = ''.join(CHARSETS.values()) + 'äé€?'
+  assert fonts.having(latin, tuple(fonts.ALL_FACES)) == tuple(fonts.ALL_FACES)
+
+
 def test_layouts_are_drawn_evenly_from_those_given():
   names = [
     draw(index, layouts=('arcs', 'hollow')).layout for index in range(99)
@@ -263,7 +302,13 @@ def test_every_face_has_every_character_and_faces_differ():
     ({'seed': 2**32}, ['2**32']),
     ({'index': -1}, ['-1']),
     ({'height': 8}, ['8', '16']),
-    ({'width': 40}, ['40', 'twice']),
+    ({'width': 40}, ['40', 'third', '64 pixels']),
+    ({'width': 96, 'lengths': (4, 10)}, ['96', '10 characters', '107']),
+    ({'lengths': (0, 4)}, ['(0, 4)', 'shortest']),
+    ({'lengths': (6, 4)}, ['(6, 4)', 'longest']),
+    ({'charset': ''}, ['expected one of digits']),
+    ({'charset': '01中あ'}, ["'中' (U+4E2D), 'あ' (U+3042)", 'cannot draw']),
+    ({'charset': '01 '}, ["' ' (U+0020)", 'ink']),
   ],
 )
 def test_errors_name_what_was_found_and_expected(change, words):

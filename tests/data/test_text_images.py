@@ -67,6 +67,18 @@ def test_shards_and_workers_keep_the_order(tmp_path, monkeypatch):
       assert_is_rendered(example, split, index)
 
 
+def test_texts_of_any_characters_and_lengths(tmp_path):
+  recipe = RECIPE | {'charset': 'ß/7', 'lengths': (7, 8)}
+  builder = text_images.prepare(
+    data_dir=tmp_path, counts={'train': 6}, progress=False, **recipe
+  )
+  for index, example in enumerate(sources.open_split(builder, 'train')):
+    expected = render(split='train', index=index, **recipe)
+    np.testing.assert_array_equal(example['image'], expected.image)
+    assert example['text'] == expected.text
+    assert example['extents'].shape == (8, 2)
+
+
 def test_prepared_data_is_not_rendered_again(prepared, monkeypatch):
   monkeypatch.setattr(text_images.render_lib, 'render_chunk', None)
   again = text_images.prepare(
@@ -90,7 +102,13 @@ def test_recipes_have_folders_of_their_own(monkeypatch):
     name(layouts=('arcs', 'colors')),
     name(layouts=('hollow', 'arcs')),
     name(counts=COUNTS | {'train': 13, 'test': 6}),
+    name(lengths=(4, 5)),
+    name(charset='/äb'),
   ]
+  # What has been rendered already is found again.
+  assert names[0] == name(lengths=(4, 6))
+  assert names[0] == 'alnum36_32x96_2layouts_49_2ea7a7dc94'
+  assert names[-1].startswith('3characters_32x96_')
   assert len(set(names)) == len(names)
   assert name(counts=dict(reversed(COUNTS.items()))) == names[0]
   assert name(counts=COUNTS | {'validation': 0}) == names[0]
