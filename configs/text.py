@@ -305,7 +305,7 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   title = title.format(**options)
   data = common.data(options.scale)
   if options.data:
-    data = common.own_data(options.data, options.charset)
+    data = common.own_data(options.data, options.charset, options.scale)
   config = base(options.scale, data)
   own = {name: options[name] for name in further}
   config.update(stages(options.scale, **own))

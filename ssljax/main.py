@@ -40,6 +40,8 @@ def run(
   config.data.update(dataset.resolved)
   task = tasks.make(config)
   workdir.check_claim(folder, config.to_dict())
+  if dataset.note:
+    print(dataset.note, file=sys.stderr)
   if dataset.skipped:
     print(workdir.skipped_lines(folder, dataset.skipped), file=sys.stderr)
   recipe = stage.resolve(config, folder=folder, task=task, dataset=dataset)

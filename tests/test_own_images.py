@@ -80,6 +80,8 @@ def test_a_folder_is_pretrained_on_adapted_to_and_read(own, finished):
   config = json.loads((finished / 'config.json').read_text())
   assert config['data']['charset'] == '47abc'
   assert config['data']['max_length'] == 4
+  # The widest of the 40 pictures is 108x24, and 2 of 40 may be squeezed.
+  assert (config['data']['height'], config['data']['width']) == (32, 144)
   with (finished / 'finetune' / 'predictions.csv').open(newline='') as file:
     header, *rows = csv.reader(file)
   assert header == ['split', 'layout', 'label', 'prediction']
@@ -168,11 +170,13 @@ def test_an_encoder_of_another_size_is_refused(own, finished, tmp_path):
   assert not (tmp_path / 'other').exists()  # told before the first step
 
 
-def test_labels_are_missed_before_anything_is_trained(tmp_path):
+def test_labels_are_missed_before_anything_is_trained(tmp_path, capsys):
   bare = _folder(tmp_path / 'bare', labelled=0)
   with pytest.raises(UserError, match=r"Found 0 labelled.*'train'.*file,text"):
     _run(_config(bare, charset='abc'), tmp_path / 'run')
   assert not (tmp_path / 'run' / 'pretrain').exists()
+  # The frame is told as soon as it is chosen.
+  assert 'Frame: 32 rows, because' in capsys.readouterr().err
 
 
 def test_a_folder_without_labels_can_pretrain(tmp_path):

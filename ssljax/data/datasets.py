@@ -2,15 +2,15 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from ssljax.data import cache, folder, sources, text_images, workers
-from ssljax.data.clean import no_masks
+from ssljax.data import cache, sources, text_images, workers
 from ssljax.data.image_sets import open_images
-from ssljax.data.render import CHARSETS, render_masks
+from ssljax.data.own import Own
+from ssljax.data.render import render_masks
 
 
 class Dataset(Protocol):
@@ -22,19 +22,24 @@ class Dataset(Protocol):
     resolved: the options of `config.data` that the data itself decides, such
       as the charset of the user's labels.
     skipped: (file, reason) for each file that is not used.
+    note: a line for the console about what was chosen; '' for none.
 
   `open` returns the examples of a split. `masks` returns uint8 (count, height,
   width), 255 where an image of the split shows text; it raises a UserError if
-  the images were not rendered.
+  the images were not rendered. `files` returns the files that the examples of a
+  split were read from, in order; it is empty if they are not files of the user.
   """
 
   splits: tuple[str, ...]
   resolved: dict
   skipped: list[tuple[str, str]]
+  note: str
 
   def open(self, split: str) -> sources.Source: ...
 
   def masks(self, split: str) -> np.ndarray: ...
+
+  def files(self, split: str) -> Sequence[str]: ...
 
 
 class Rendered:
@@ -50,7 +55,7 @@ class Rendered:
   ):
     self.splits = tuple(split for split, count in counts.items() if count)
     self._counts, self._folder = counts, pathlib.Path(data_dir).expanduser()
-    self.resolved, self.skipped = {}, []
+    self.resolved, self.skipped, self.note = {}, [], ''
     self._memory = memory
     self._prepare = functools.partial(
       text_images.prepare, data_dir=data_dir, counts=counts, **recipe
@@ -59,6 +64,9 @@ class Rendered:
     # memory only once.
     self.open = functools.cache(self._open)
     self.masks = functools.cache(self._masks)
+
+  def files(self, split: str) -> Sequence[str]:
+    return ()
 
   @functools.cached_property
   def _builder(self) -> text_images.TextImages:
@@ -79,26 +87,6 @@ class Rendered:
     )
 
 
-class Own:
-  """The user's images of text, each of which is decoded once on opening."""
-
-  def __init__(self, *, charset: str, **options: Any):
-    found = folder.open_folder(
-      charset=CHARSETS.get(charset, charset), **options
-    )
-    self.splits, self.skipped = tuple(found.splits), found.skipped
-    self.resolved = {
-      # Without labels no text is read, so any charset will do.
-      'charset': charset or found.characters or 'digits',
-      'max_length': found.max_length,
-      'contents': found.contents,
-    }
-    self.open = functools.cache(found.open)
-
-  def masks(self, split: str) -> np.ndarray:
-    return no_masks()
-
-
 def open_dataset(options: Mapping[str, Any], *, data_dir: str) -> Dataset:
   """Opens the data that `config.data` describes.
 
@@ -106,7 +94,7 @@ def open_dataset(options: Mapping[str, Any], *, data_dir: str) -> Dataset:
     options: the fields of `config.data`. A `name` selects a set of images with
       classes, and its other options are arguments of `open_images`. Without a
       name the images show text: a `directory` selects the user's own images,
-      with the arguments of `open_folder`; otherwise the options are the recipe
+      with the arguments of `Own`; otherwise the options are the recipe
       of images to render.
     data_dir: the folder in which rendered and prepared images are kept.
 
@@ -118,6 +106,6 @@ def open_dataset(options: Mapping[str, Any], *, data_dir: str) -> Dataset:
     options.pop('classes', None)  # the data itself decides them
     return open_images(data_dir=data_dir, **options)
   if options.get('directory'):
-    return Own(**options)
+    return Own(data_dir=data_dir, **options)
   del options['max_length']
   return Rendered(data_dir=data_dir, **options)

@@ -18,27 +18,13 @@ import numpy as np
 import tqdm
 
 from ssljax.data import images, sources, workers
+from ssljax.data.frame import Fitted, Frame, fitted
 from ssljax.data.labels import LABELS, Label, held_out, read_labels, shorten
 from ssljax.errors import UserError, check_known
 
 # A larger share of unusable files stops the run instead of leaving them out.
 BAD_SHARE = 0.01
-
-
-class Frame(NamedTuple):
-  """The size, in pixels, that every picture is fitted to."""
-
-  height: int
-  width: int
-
-  def read(self, path: pathlib.Path) -> tuple[np.ndarray, int]:
-    """Reads an image and fits it to the frame.
-
-    Returns:
-      uint8 (height, width, 3), and the columns of it that show the picture.
-      The columns to the right of these are padding.
-    """
-    return images.fit(images.read_image(path), *self)
+SPLITS = ('unlabeled', 'train', 'test')
 
 
 class FileSource:
@@ -122,7 +108,7 @@ class Folder(NamedTuple):
       not.
     names: the files of all images, relative to the folder, sorted.
     labels: the labels by file name.
-    frame: the size that the images are fitted to.
+    fitted: the frame that the images are fitted to, and how they stand in it.
     characters: the given charset, or the sorted characters of all labels.
     max_length: the given maximum length, or the length of the longest label.
     contents: a digest of the files and the labels; it changes when the folder
@@ -135,7 +121,7 @@ class Folder(NamedTuple):
   splits: dict[str, list[int]]
   names: list[str]
   labels: dict[str, Label]
-  frame: Frame
+  fitted: Fitted
   characters: str
   max_length: int
   contents: str
@@ -148,7 +134,7 @@ class Folder(NamedTuple):
     Raises:
       UserError: the split is unknown or has no images.
     """
-    check_known('split', split, ('unlabeled', 'train', 'test'))
+    check_known('split', split, SPLITS)
     if split not in self.splits:
       raise UserError(
         f'Found {len(self.labels)} labelled images in {self.directory}, and '
@@ -160,18 +146,19 @@ class Folder(NamedTuple):
       )
     index = self.splits[split]
     names = [self.names[place] for place in index]
-    source = FileSource(self.directory, names, index, self.labels, self.frame)
-    if len(source) * self.frame.height * self.frame.width * 3 > self.memory:
-      return source
+    frame = self.fitted.frame
+    source = FileSource(self.directory, names, index, self.labels, frame)
     called = [source.name(place) for place in range(len(source))]
-    return sources.in_memory(source, names=called)
+    return sources.held(
+      source, size=frame.size, memory=self.memory, names=called
+    )
 
 
 def open_folder(
   directory: str | pathlib.Path,
   *,
-  height: int,
-  width: int,
+  height: int = 0,
+  width: int = 0,
   charset: str = '',
   max_length: int = 0,
   holdout: float = 0.1,
@@ -182,8 +169,9 @@ def open_folder(
 
   Args:
     directory: the folder.
-    height: the height of the frame that every picture is fitted to, in pixels.
-    width: the frame's width, in pixels.
+    height: the height of the frame that every picture is fitted to, in pixels;
+      0 chooses it as `ssljax.data.frame` says.
+    width: the frame's width, in pixels; 0 chooses it.
     charset: the characters that labels may have; '' allows every character.
       Labels are not trimmed: a space is a character like any other.
     max_length: the most characters that a label may have; 0 allows any length.
@@ -207,10 +195,12 @@ def open_folder(
   files = list_files(directory)
   # Labels come first: their errors then show up before the slow decoding.
   labels = read_labels(directory, set(files), charset, max_length)
-  frame = Frame(height, width)
-  skipped = unreadable(
-    lambda file: frame.read(directory / file), files, progress=progress
-  )
+  sizes = {}
+
+  def look(file: str) -> None:
+    sizes[file] = images.read_image(directory / file).size
+
+  skipped = unreadable(look, files, progress=progress)
   check_skipped(directory, skipped, len(files))
   bad = {file for file, _ in skipped}
   names = [file for file in files if file not in bad]
@@ -232,7 +222,7 @@ def open_folder(
     },
     names=names,
     labels=labels,
-    frame=frame,
+    fitted=fitted([sizes[name] for name in names], height=height, width=width),
     characters=charset or ''.join(sorted(set(''.join(texts)))),
     max_length=max_length or max(map(len, texts), default=0),
     contents=digest(directory, names, labels),

@@ -35,7 +35,10 @@ class Images:
       `classes`, their names, and `contents`, a string that differs between
       sets with different contents.
     skipped: (file, reason) of files that are not used.
+    note: empty, because nothing is chosen.
   """
+
+  note = ''
 
   def __init__(
     self,
@@ -63,6 +66,9 @@ class Images:
     # The stages of a run share this cache, so a split is read only once.
     self.open = functools.cache(self._open)
     self.masks = functools.cache(masks or (lambda split: no_masks()))
+
+  def files(self, split: str) -> Sequence[str]:
+    return ()  # only the readings of text are listed by file
 
   def _open(self, split: str) -> ImageSource:
     check_known('split', split, self.splits)

@@ -91,6 +91,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
   return image.convert('RGB')
 
 
+def size_in(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+  """(width, height) of a picture of this (width, height) in a frame."""
+  wide, tall = size
+  scale = min(height / tall, width / wide)
+  return (
+    min(width, max(1, round(scale * wide))),
+    min(height, max(1, round(scale * tall))),
+  )
+
+
 def fit(image: Image.Image, height: int, width: int) -> tuple[np.ndarray, int]:
   """Resizes a picture to fit a frame, without changing its aspect ratio.
 
@@ -108,11 +118,7 @@ def fit(image: Image.Image, height: int, width: int) -> tuple[np.ndarray, int]:
     uint8 `(height, width, 3)`, and the width of the picture in it. A picture
     that already has the size of the frame is returned unchanged.
   """
-  scale = min(height / image.height, width / image.width)
-  size = (
-    min(width, max(1, round(scale * image.width))),
-    min(height, max(1, round(scale * image.height))),
-  )
+  size = size_in(image.size, height, width)
   if size != image.size:
     image = image.resize(size, Image.Resampling.BICUBIC)
   pixels = np.asarray(image)

@@ -84,6 +84,16 @@ def narrowest(height: int, lengths: tuple[int, int]) -> int:
   return -(-height * lengths[1] // 3)
 
 
+def check_lengths(lengths: Sequence[int]) -> tuple[int, int]:
+  """Returns (shortest, longest), or raises a UserError if they are no range."""
+  if len(lengths) != 2 or not 1 <= lengths[0] <= lengths[1]:
+    raise UserError(
+      f'Found lengths {tuple(lengths)}; expected the number of characters of '
+      'the shortest and of the longest text, such as (4, 6).'
+    )
+  return lengths[0], lengths[1]
+
+
 def check_recipe(
   *,
   seed: int,
@@ -96,12 +106,7 @@ def check_recipe(
 ) -> None:
   """Raises a UserError if `render` cannot draw with these arguments."""
   fonts.having(characters_of(charset), tuple(fonts.FACES))
-  shortest, longest = lengths
-  if not 1 <= shortest <= longest:
-    raise UserError(
-      f'Found lengths {tuple(lengths)}; expected the number of characters of '
-      'the shortest and of the longest text, such as (4, 6).'
-    )
+  _, longest = check_lengths(lengths)
   if not layouts or not unseen_layouts:
     raise UserError(
       'Found no layout; expected at least one of '

@@ -188,31 +188,38 @@ class Joined:
 
   The `index` of an example is its position here. Its index in its own split
   would not do: random keys are made from the index, and two splits have the
-  same numbers.
+  same numbers. Its `layout` is a position among the layouts of all sources.
   """
 
   def __init__(self, parts: Sequence[Source]):
-    layouts = {tuple(part.layouts) for part in parts}
-    if len(layouts) != 1:
-      raise ValueError(
-        f'Found parts with different layouts {layouts}; expected the same '
-        'layouts in each. Join splits of one data set.'
-      )
-    (self.layouts,) = layouts
+    names = [name for part in parts for name in part.layouts]
+    self.layouts = tuple(dict.fromkeys(names))
+    # Of each source, the numbers that its layouts have here.
+    self._numbers = [
+      np.array([self.layouts.index(name) for name in part.layouts], np.int32)
+      for part in parts
+    ]
     self._parts = parts
     self._starts = np.cumsum([0, *map(len, parts)])
 
   def __len__(self) -> int:
     return int(self._starts[-1])
 
-  def _place(self, position: int) -> tuple[Source, int]:
+  def _place(self, position: int) -> tuple[int, int]:
+    """The number of the source, and the position in it."""
     position = _inside(position, len(self))
     part = int(np.searchsorted(self._starts, position, side='right')) - 1
-    return self._parts[part], position - int(self._starts[part])
+    return part, position - int(self._starts[part])
+
+  def _renumbered(self, part: int, examples: dict) -> dict:
+    if 'layout' not in examples:  # only text has layouts
+      return examples
+    return examples | {'layout': self._numbers[part][examples['layout']]}
 
   def __getitem__(self, position: int) -> dict:
     part, inside = self._place(position)
-    return part[inside] | {'index': np.int32(position)}
+    example = self._renumbered(part, self._parts[part][inside])
+    return example | {'index': np.int32(position)}
 
   def gather(self, positions: Positions) -> dict[str, np.ndarray]:
     positions = np.asarray(positions)
@@ -220,7 +227,8 @@ class Joined:
     order, found = np.argsort(part_of, kind='stable'), []
     for part in np.unique(part_of):
       inside = positions[part_of == part] - self._starts[part]
-      found.append(self._parts[part].gather(inside))
+      gathered = self._parts[part].gather(inside)
+      found.append(self._renumbered(part, gathered))
     back = np.argsort(order)
     columns = {
       name: np.concatenate([part[name] for part in found])[back]
@@ -230,7 +238,10 @@ class Joined:
 
   def describe(self, position: int) -> Description:
     part, inside = self._place(position)
-    return part.describe(inside)
+    found = self._parts[part].describe(inside)
+    if not self.layouts:
+      return found
+    return found._replace(layout=int(self._numbers[part][found.layout]))
 
 
 def _inside(position: int, length: int) -> int:
@@ -257,9 +268,26 @@ def open_split(
   Raises:
     UserError: the builder has no such split.
   """
-  source = StoredSource(builder, split)
-  size = len(source) * int(np.prod(_features(builder)['image'].shape))
-  return in_memory(source) if size <= memory else source
+  size = int(np.prod(_features(builder)['image'].shape))
+  return held(StoredSource(builder, split), size=size, memory=memory)
+
+
+def held(
+  source: Source,
+  *,
+  size: int,
+  memory: int,
+  names: Sequence[str] | None = None,
+) -> Source:
+  """Decodes a source into memory if it takes at most `memory` bytes.
+
+  Args:
+    source: the examples.
+    size: the bytes of an image.
+    memory: the most bytes to hold.
+    names: what `describe` calls the examples, if they have names of their own.
+  """
+  return in_memory(source, names) if size * len(source) <= memory else source
 
 
 def in_memory(
