@@ -23,6 +23,7 @@ views by position, style or context instead of by what is written.
 """
 
 import functools
+import pathlib
 
 from ml_collections import ConfigDict
 
@@ -104,19 +105,27 @@ def objective(scale: str, method) -> dict:
 
 # `steps`: of pretraining, of the head, of finetuning and of self-training.
 # `batches`: images per step, without labels, with labels, and of both kinds, of
-# which a quarter has labels. `labels`: the number of labelled images. The
+# which a quarter has labels. `labels`: the number of labelled images.
+# `rendered`: steps on rendered text, where it is the start. The
 # stages of `article` are counted in epochs instead; see `article_stages`.
 SIZES = {
-  'smoke': {'steps': (4, 4, 8, 8), 'batches': (48, 16, 32), 'labels': 256},
+  'smoke': {
+    'steps': (4, 4, 8, 8),
+    'batches': (48, 16, 32),
+    'labels': 256,
+    'rendered': 8,
+  },
   'laptop': {
     'steps': (400, 250, 1000, 1200),
     'batches': (48, 16, 32),
     'labels': 500,
+    'rendered': 3000,
   },
   'gpu': {
     'steps': (4000, 500, 4000, 4000),
     'batches': (256, 64, 256),
     'labels': 5000,
+    'rendered': 6000,
   },
 }
 # The scales of a table of results; the config of a single method has no `gpu`.
@@ -286,52 +295,114 @@ def article_stages(method) -> dict:
   }
 
 
+# How a reader begins, by the option `start`: its stages before self-training.
+STARTS = {
+  'pretrain': ('pretrain', 'head', 'finetune'),
+  'rendered': ('rendered', 'finetune'),
+  'both': ('pretrain', 'rendered', 'finetune'),
+}
+
+
 def recipe(arg, title: str, stages, **further) -> ConfigDict:
   """The config of one method: its stages, and supervised training beside them.
 
   The option `data=DIR` takes the user's own images, whose characters `charset`
-  may name. The option `take=RUN` replaces pretraining by an encoder that
-  another run has pretrained.
+  may name. `start=rendered` begins with a reader of rendered text of the same
+  characters instead of pretraining, and `start=both` pretrains before it. A
+  folder without labels starts with rendered text where `charset` is named, and
+  is only pretrained on where it is not. The
+  option `take=RUN` replaces pretraining by an encoder that another run has
+  pretrained.
 
   Args:
     arg: the argument of the config.
     title: the title of the method's rows; {name} stands for an option of `arg`.
     stages: a function `stages(scale, **options)` of the further options.
-    **further: the options of `arg` beside `data`, `charset` and `take`, with
-      their defaults.
+    **further: the options of `arg` beside those above, with their defaults.
+
+  Raises:
+    ValueError: an unknown start, or one that does not go with the data.
   """
-  known = {'data': '', 'charset': '', 'take': ''} | further
+  known = {'data': '', 'charset': '', 'take': '', 'start': ''} | further
   options = common.parse_arg(arg, **known)
-  title = title.format(**options)
-  data = common.data(options.scale)
+  title, scale = title.format(**options), options.scale
+  unlabelled = options.data and not labels_of(options.data)
+  start = options.start or 'pretrain'
+  if unlabelled and options.charset:
+    start = options.start or 'rendered'
+  if start not in STARTS or (start != 'pretrain' and not options.data):
+    raise ValueError(
+      f'Found start={start}; expected one of {", ".join(STARTS)}, and with '
+      'data=DIR where text is rendered first.'
+    )
+  data = common.data(scale)
   if options.data:
-    data = common.own_data(options.data, options.charset, options.scale)
-  config = base(options.scale, data)
-  own = {name: options[name] for name in further}
-  config.update(stages(options.scale, **own))
-  spent = ('pretrain', 'head', 'finetune', 'self_train')
-  config.recipe = (*spent, 'supervised')
-  config.supervised.update(steps=None, epochs=0)
+    data = common.own_data(options.data, options.charset, scale)
+  config = base(scale, data)
+  config.update(stages(scale, **{name: options[name] for name in further}))
+  size = 'gpu' if scale == 'article' else scale
+  config.rendered = labelled(
+    size, split='rendered', count=None, steps=SIZES[size]['rendered']
+  )
   labels = f'{config.finetune.data.count or "40,000"} labels, all layouts'
   if options.data:
     labels = f'the labels of {options.data}'
-    for name in config.recipe:
-      config[name].data.count = None  # takes all labels
-  if options.take:
-    del config.pretrain
-    spent = spent[1:]
-    config.recipe = (*spent, 'supervised')
-    config.head.take.encoder = options.take
-  config.supervised.match_compute = spent
-  whole = f'{title} + self-training'
-  config.rows = (
-    (labels, f'{title} + head', ('head',)),
-    (labels, f'{title} + finetune', ('finetune',)),
-    (labels, whole, ('self_train',)),
-    (labels, EQUAL, ('supervised',)),
+    for stage in ('head', 'finetune', 'self_train', 'supervised'):
+      config[stage].data.count = None  # takes all labels
+  chain = [*STARTS[start], 'self_train']
+  if unlabelled:
+    _without_labels(config, chain)
+  encoder = chain[0]
+  if encoder == 'pretrain' and options.take:
+    encoder = options.take
+    chain = chain[1:]
+  if start != 'rendered':
+    config[chain[chain[0] == 'pretrain']].take.encoder = encoder
+  if 'rendered' in chain:
+    after = config[chain[chain.index('rendered') + 1]]
+    after.take.update(encoder='rendered', head='rendered')
+  config.recipe = (
+    (*chain, 'supervised') if 'finetune' in chain else tuple(chain)
   )
+  config.supervised.update(steps=None, epochs=0, match_compute=tuple(chain))
+  for stage in {'pretrain', 'rendered', 'head', 'finetune', 'supervised'}:
+    if stage not in config.recipe:
+      del config[stage]
+  first = {'rendered': 'rendered text', 'both': f'{title} + rendered text'}
+  title = first.get(start, title)
+  last = {
+    f'{title} + head': 'head',
+    first.get(start, ''): 'rendered',
+    f'{title} + finetune': 'finetune',
+    f'{title} + self-training': 'self_train',
+    EQUAL: 'supervised',
+  }
+  config.rows = tuple(
+    (labels, row, (stage,))
+    for row, stage in last.items()
+    if stage in config.recipe
+  )
+  whole = f'{title} + self-training'
   config.differences = ((whole, EQUAL), (whole, f'{title} + finetune'))
   return config
+
+
+def labels_of(directory: str) -> bool:
+  """Whether a folder of the user's images has labels."""
+  return (pathlib.Path(directory) / 'labels.csv').exists()
+
+
+def _without_labels(config: ConfigDict, chain: list[str]) -> None:
+  """Lets rendered text be the labelled part of self-training.
+
+  Without rendered text there is nothing to read by, and only pretraining is
+  left.
+  """
+  if 'rendered' not in chain:
+    chain[1:] = []
+    return
+  chain.remove('finetune')
+  config.self_train.data.split = 'rendered'
 
 
 def linked(plain: dict, suffix: str) -> dict:
