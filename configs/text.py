@@ -352,12 +352,16 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   chain = [*STARTS[start], 'self_train']
   if unlabelled:
     _without_labels(config, chain)
-  encoder = chain[0]
-  if encoder == 'pretrain' and options.take:
-    encoder = options.take
-    chain = chain[1:]
-  if start != 'rendered':
-    config[chain[chain[0] == 'pretrain']].take.encoder = encoder
+  if options.take and start == 'rendered':
+    raise ValueError(
+      f'Found take={options.take} with start=rendered, which takes no encoder; '
+      'expected start=pretrain or start=both.'
+    )
+  if options.take and chain[0] == 'pretrain':
+    config[chain[1]].take.encoder = options.take
+    del chain[0]
+  elif len(chain) > 1 and chain[0] == 'pretrain':
+    config[chain[1]].take.encoder = 'pretrain'
   if 'rendered' in chain:
     after = config[chain[chain.index('rendered') + 1]]
     after.take.update(encoder='rendered', head='rendered')
