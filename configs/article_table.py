@@ -25,7 +25,7 @@ def longer(make, scale: str) -> dict:
   """A method's stages; at `laptop` longer finetuning, for nine layouts."""
   made = make(scale)
   if scale == 'laptop':
-    made['finetune'].steps = 1250
+    made['pretrain'].steps, made['finetune'].steps = 1000, 1250
     made['supervised'].steps = made['head'].steps + 1250
   return made
 

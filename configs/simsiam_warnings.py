@@ -34,7 +34,7 @@ def get_config(arg=None):
   for title, change in VARIANTS.items():
     plain = stages(scale, SIMSIAM | change)
     if scale == 'laptop':
-      plain['pretrain'].steps = 400
+      plain['pretrain'].steps, plain['finetune'].steps = 400, 650
     labels = f'{plain["finetune"].data.count} labels'
     made = text.linked(plain, title.replace(' ', '_'))
     config.update(made)
