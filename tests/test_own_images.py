@@ -80,7 +80,7 @@ def test_a_folder_is_pretrained_on_adapted_to_and_read(own, finished):
   config = json.loads((finished / 'config.json').read_text())
   assert config['data']['charset'] == '47abc'
   assert config['data']['max_length'] == 4
-  # The widest of the 40 pictures is 108x24, and 2 of 40 may be squeezed.
+  # The 38th of the 40 pictures by width is 104x24, or 139x32.
   assert (config['data']['height'], config['data']['width']) == (32, 144)
   with (finished / 'finetune' / 'predictions.csv').open(newline='') as file:
     header, *rows = csv.reader(file)
@@ -186,6 +186,34 @@ def test_a_folder_without_labels_can_pretrain(tmp_path):
   assert 'pretrain' in _run(config, tmp_path / 'run')
   found = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert list(found) == ['pretraining']
+
+
+def test_a_reader_of_rendered_text_is_shown_on_images_without_labels(tmp_path):
+  bare = _folder(tmp_path / 'bare', labelled=0)
+  config = _config(bare, charset='47abc')
+  config.data.rendered, config.data.lengths = 16, (3, 4)
+  config.recipe, config.product = ('supervised',), 'supervised'
+  config.supervised.data.split = 'rendered'
+  table = main.run(config, tmp_path / 'run', str(tmp_path), lambda: False)
+  assert 'no labelled images to test with' in table
+  assert '`supervised/sheet.png`' in table
+  folder = tmp_path / 'run' / 'supervised'
+  with Image.open(folder / 'sheet.png') as image:
+    assert image.width == 1200
+  with (folder / 'readings.csv').open(newline='') as file:
+    rows = list(csv.DictReader(file))
+  files = {path.name for path in bare.iterdir()}
+  assert {row['file'] for row in rows} == files and len(rows) == len(files)
+  reader = ssljax.load(tmp_path / 'run')
+  for row in rows[:3]:
+    text, confidence = reader.recognize(bare / row['file'])[0]
+    assert text == row['reading']
+    assert confidence == pytest.approx(float(row['confidence']), rel=1e-2)
+  found = json.loads((tmp_path / 'run' / 'results.json').read_text())
+  assert found == {
+    'sheets': {'supervised': 'supervised/sheet.png'},
+    'pretraining': {},
+  }
 
 
 def test_a_label_too_long_for_its_image_names_the_file(tmp_path):

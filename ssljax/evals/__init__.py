@@ -5,7 +5,7 @@ from ssljax.evals.linear import linear_probe
 from ssljax.evals.outputs import outputs
 from ssljax.evals.pictures import embed
 from ssljax.evals.probe import probe_optimizer, with_probe
-from ssljax.evals.reading import figures, read
+from ssljax.evals.reading import figures, read, readings
 from ssljax.evals.representation import (
   Features,
   comparable,
@@ -44,6 +44,7 @@ __all__ = [
   'probe_optimizer',
   'proportion',
   'read',
+  'readings',
   'report',
   'share',
   'with_probe',

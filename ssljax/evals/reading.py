@@ -27,20 +27,54 @@ def read(
   """
   predictions, labels, layouts = [], [], []
   for batch in batches:
-    logits, valid = np.asarray(predict(batch['image'])), None
-    if 'width' in batch:
-      valid = shown_frames(
-        batch['width'], frames=logits.shape[1], width=batch['image'].shape[2]
-      )
-    read_texts = charset.greedy(logits, valid)
     for (prediction, _), label, layout, valid in zip(
-      read_texts, batch['text'], batch['layout'], batch['valid'], strict=True
+      _read_batch(predict, batch, charset),
+      batch['text'],
+      batch['layout'],
+      batch['valid'],
+      strict=True,
     ):
       if valid:
         predictions.append(prediction)
         labels.append(str(label))
         layouts.append(int(layout))
   return predictions, labels, layouts
+
+
+def readings(
+  predict: Callable[[np.ndarray], Any],
+  batches: Iterable[Mapping[str, np.ndarray]],
+  charset: Charset,
+) -> list[tuple[str, float]]:
+  """(text, confidence) of every valid example, in order, without labels.
+
+  Args:
+    predict: as for `read`.
+    batches: dicts of `image`, bool `valid` and, if images are padded, `width`.
+    charset: the charset of the logits.
+  """
+  return [
+    reading
+    for batch in batches
+    for reading, valid in zip(
+      _read_batch(predict, batch, charset), batch['valid'], strict=True
+    )
+    if valid
+  ]
+
+
+def _read_batch(
+  predict: Callable[[np.ndarray], Any],
+  batch: Mapping[str, np.ndarray],
+  charset: Charset,
+) -> list[tuple[str, float]]:
+  """(text, confidence) of all examples of a batch; padding is not read."""
+  logits, valid = np.asarray(predict(batch['image'])), None
+  if 'width' in batch:
+    valid = shown_frames(
+      batch['width'], frames=logits.shape[1], width=batch['image'].shape[2]
+    )
+  return charset.greedy(logits, valid)
 
 
 def figures(

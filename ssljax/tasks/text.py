@@ -3,7 +3,7 @@
 import csv
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from ssljax.data.datasets import Dataset
 from ssljax.data.sources import Source
 from ssljax.errors import UserError, check_known
 from ssljax.models.sequence import CtcHead
-from ssljax.reports import readings
+from ssljax.reports import readings, sheet
 from ssljax.tasks.task import EVALUATION_BATCH, FURTHER, Task, preprocessing
 
 
@@ -58,8 +58,10 @@ def text(
     return -(-(shown or width) // encoder.stride)
 
   def report(folder):
-    found = readings.results(folder, **tables)
-    return found, readings.render(found)
+    found, sheets = readings.results(folder, **tables), sheet.found(folder)
+    parts = readings.render(found), sheet.render(sheets)
+    told = '\n\n'.join(filter(None, parts))
+    return found | ({'sheets': sheets} if sheets else {}), told
 
   return Task(
     head=CtcHead(known.classes, head_width, standardize=standardize),
@@ -131,7 +133,8 @@ def evaluate(
   """Figures on the stage's own labels, on `validation` and on the test splits.
 
   The readings of the test splits go to `predictions.csv` in the stage's folder.
-  A stage that does not learn to read has no figures.
+  Where there is no test split, those of the user's images go to `sheet.png` and
+  `readings.csv` instead. A stage that does not learn to read has no figures.
   """
   if not stage.method.learns_labels:
     return {}
@@ -142,7 +145,47 @@ def evaluate(
     batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
     return evals.read(predict, batches, charset)
 
-  return read_splits(read, stage.labels, dataset, stage.folder)
+  found = read_splits(read, stage.labels, dataset, stage.folder)
+  if not any(map(is_test, dataset.splits)) and dataset.files('unlabeled'):
+    source = dataset.open('unlabeled')
+    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    shown = evals.readings(predict, batches, charset)
+    show_readings(shown, source, dataset.files('unlabeled'), stage.folder)
+  return found
+
+
+def is_test(split: str) -> bool:
+  """Whether the figures of a split are results."""
+  return split.startswith('test')
+
+
+def show_readings(
+  shown: Sequence[tuple[str, float]],
+  source: Source,
+  files: Sequence[str],
+  folder: pathlib.Path,
+) -> None:
+  """Draws and lists what was read in images without labels.
+
+  Args:
+    shown: (text, confidence) of each example of the source.
+    source: the examples.
+    files: the file behind each example.
+    folder: of the stage.
+  """
+  places = [place for part in sheet.chosen(shown) for place in part]
+  batch = source.gather(places)
+  images = {
+    place: pixels[:, :width]
+    for place, pixels, width in zip(
+      places, batch['image'], batch['width'], strict=True
+    )
+  }
+  # Long lines need more room than four in a row would leave them.
+  height, width = batch['image'].shape[1:3]
+  columns = 4 if width <= 4 * height else 2
+  sheet.sheet(images, shown, folder / 'sheet.png', columns=columns)
+  sheet.write_readings(folder / 'readings.csv', files, shown)
 
 
 def read_splits(
@@ -166,7 +209,7 @@ def read_splits(
     found['validation'] = evals.figures(*read(validation)[:2])
   rows = []
   for split in dataset.splits:
-    if not split.startswith('test'):
+    if not is_test(split):
       continue
     test = dataset.open(split)
     predictions, labels, layouts = read(test)

@@ -1,6 +1,8 @@
 """The task of reading text: what a step reads, and which labels it can."""
 
+import csv
 import functools
+import types
 
 import making
 import numpy as np
@@ -9,6 +11,7 @@ import tiny_ocr
 
 from ssljax import build, tasks
 from ssljax.errors import UserError
+from ssljax.reports import sheet
 
 CONFIG = tiny_ocr.get_config()
 
@@ -47,3 +50,73 @@ def test_a_batch_as_the_step_reads_it():
   np.testing.assert_array_equal(
     batch['label'], [[2, 3, 4, 5, 0, 0], [2, 2, 2, 2, 2, 2]]
   )
+
+
+class _Own:
+  """A folder of four images, of which some show less than the frame."""
+
+  def __init__(self, splits):
+    self.splits = splits
+
+  def open(self, split):
+    source = making.text_source(['1'] * 4)
+    source.columns['image'] += np.arange(4, dtype=np.uint8)[:, None, None, None]
+    source.columns['width'] = np.array([96, 64, 96, 32], np.int32)
+    return source
+
+  def files(self, split):
+    return [f'{split}/{place}.png' for place in range(4)]
+
+
+def _evaluate(splits, folder):
+  """A stage that reads the brightness of each image, twice."""
+  dataset = _Own(splits)
+
+  def predict(params, method_state, images):
+    classes = 1 + images[:, :1, :2, 0].astype(np.int32).repeat(12, axis=2)
+    classes = classes[:, 0].at[:, 1::2].set(0)
+    # The brighter an image, the surer its reading.
+    return (classes[:, :, None] == np.arange(11)) * (1.0 * classes[:, :1, None])
+
+  stage = types.SimpleNamespace(
+    method=types.SimpleNamespace(learns_labels=True, predict=predict),
+    source=dataset.open('train'),
+    folder=folder,
+  )
+  state = types.SimpleNamespace(params={}, method_state={})
+  return tasks.make(CONFIG).evaluate(stage, state, dataset)
+
+
+def test_images_without_labels_are_shown_with_what_is_read(
+  tmp_path, monkeypatch
+):
+  shown, draw = {}, sheet.sheet
+
+  def drawn(images, *rest, **options):
+    shown.update({place: each.shape for place, each in images.items()})
+    draw(images, *rest, **options)
+
+  monkeypatch.setattr(sheet, 'sheet', drawn)
+  found = _evaluate(('unlabeled', 'rendered'), tmp_path)
+  assert set(found) == {'fit'}
+  with (tmp_path / 'readings.csv').open(newline='') as file:
+    header, *rows = csv.reader(file)
+  assert header == ['file', 'reading', 'confidence']
+  assert [row[0] for row in rows] == [
+    f'unlabeled/{place}.png' for place in (3, 2, 1, 0)
+  ]
+  # The padding is not read: a third of the frames is a third of the text.
+  assert [row[1] for row in rows] == ['3333', '2' * 12, '1' * 8, '0' * 12]
+  confidence = [float(row[2]) for row in rows]
+  assert confidence == sorted(confidence, reverse=True)
+  assert (tmp_path / 'sheet.png').exists()
+  # Nor is it shown.
+  assert [shown[place][1] for place in range(4)] == [96, 64, 96, 32]
+  assert not (tmp_path / 'predictions.csv').exists()
+
+
+def test_a_test_split_needs_no_sheet(tmp_path):
+  found = _evaluate(('unlabeled', 'train', 'test'), tmp_path)
+  assert set(found) == {'fit', 'test'}
+  assert (tmp_path / 'predictions.csv').exists()
+  assert not (tmp_path / 'sheet.png').exists()
