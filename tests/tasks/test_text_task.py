@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import importlib
 import types
 
 import making
@@ -113,6 +114,21 @@ def test_images_without_labels_are_shown_with_what_is_read(
   # Nor is it shown.
   assert [shown[place][1] for place in range(4)] == [96, 64, 96, 32]
   assert not (tmp_path / 'predictions.csv').exists()
+
+
+def test_a_stage_reads_some_of_its_own_examples(tmp_path, monkeypatch):
+  text = importlib.import_module('ssljax.tasks.text')  # not its function
+  read, sizes = text.read_splits, []
+
+  def counted(read_source, source, *rest):
+    sizes.append(len(source))
+    return read(read_source, source, *rest)
+
+  monkeypatch.setattr(text, 'read_splits', counted)
+  _evaluate(('test',), tmp_path)
+  monkeypatch.setattr(text, 'FIT', 3)
+  _evaluate(('test',), tmp_path)
+  assert sizes == [4, 3]
 
 
 def test_a_test_split_needs_no_sheet(tmp_path):
