@@ -27,7 +27,8 @@ class Criterion(NamedTuple):
       value of such an example means nothing.
     guess: `(logits, shown) -> labels, confidence`: the most probable label of
       each example and the probability of it, float32 `(batch,)`.
-    widened: `(labels, guesses) -> labels`: labels in the shape of guesses.
+    widened: `(labels, others) -> labels`: labels that are at least as wide as
+      the others, which mean what they meant.
     same: `(labels, labels) -> bool (batch,)`: which examples have equal labels.
     known: `labels -> bool (batch,)`: which examples have a label at all.
     size: `labels -> float32 (batch,)`: the characters of each label, or 1.
@@ -90,11 +91,14 @@ def ctc_guess(
   return labels[:, :time].astype(jnp.int32), jnp.exp(doubt)
 
 
-def _widened(labels: Int[Array, 'b n'], guesses: Int[Array, 'b t']) -> Array:
-  """Pads labels with blanks, or cuts the padding that no frame could fill."""
-  missing = max(0, guesses.shape[1] - labels.shape[1])
-  padded = jnp.pad(labels, ((0, 0), (0, missing)), constant_values=BLANK)
-  return padded[:, : guesses.shape[1]]
+def _widened(labels: Int[Array, 'b n'], others: Int[Array, 'b m']) -> Array:
+  """Pads labels with blanks.
+
+  No label is cut to the number of frames: a label that is too long for its
+  image would become another one that fits.
+  """
+  missing = max(0, others.shape[1] - labels.shape[1])
+  return jnp.pad(labels, ((0, 0), (0, missing)), constant_values=BLANK)
 
 
 ctc = Criterion(
@@ -130,7 +134,7 @@ def class_guess(
 cross_entropy = Criterion(
   values=class_values,
   guess=class_guess,
-  widened=lambda labels, guesses: labels,
+  widened=lambda labels, others: labels,
   same=lambda a, b: a == b,
   known=lambda labels: labels >= 0,
   size=lambda labels: jnp.ones(len(labels)),
