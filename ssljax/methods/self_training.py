@@ -18,6 +18,10 @@ from ssljax.augment.pixels import plain
 from ssljax.core import Method
 from ssljax.methods._labels import Learner, seen
 
+# Added to both sides of 'trust': a teacher that is less sure than this is
+# nearly trusted, because its labels weigh next to nothing.
+UNSURE = 0.05
+
 
 def self_training(
   encoder: nn.Module,
@@ -47,6 +51,7 @@ def self_training(
   weight of the unlabelled examples. 'agreement' is the share of the labelled
   examples that the teacher reads right. 'trust' is agreement over confidence: a
   teacher that grows sure of itself while it unlearns the labels sinks below 1.
+  A teacher that is sure of nothing yet has 1.
   'variety' is the share of the unlabelled examples that are not read as the
   commonest reading; 0 is a collapse. 'labelled_share' is the labelled part of
   all characters (of all images, for classes) that the loss weighs. 'right' is
@@ -84,6 +89,7 @@ def self_training(
     labelled, target = batch['labelled'], method_state['target']
     guesses, confidence = taught(target, batch)
     truth = criterion.widened(batch['label'], guesses)
+    guesses = criterion.widened(guesses, truth)
     wide = labelled.reshape(-1, *[1] * (guesses.ndim - 1))
     labels = jnp.where(wide, truth, guesses)
     images, shown = seen(learner, views, key, batch)
@@ -114,7 +120,7 @@ def self_training(
     return {
       'confidence': sure,
       'agreement': agreement,
-      'trust': whole[1] / jnp.maximum(whole[0], 1e-6),
+      'trust': (whole[1] + UNSURE) / (whole[0] + UNSURE),
       'variety': variety(guesses, ~labelled),
       'right': mean(right, ~labelled & known),
       'truth_known': mean(known, ~labelled),
