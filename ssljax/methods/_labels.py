@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
-from ssljax.methods._inference import encoding
 from ssljax.models import networks
 
 
@@ -77,9 +76,6 @@ class Learner(NamedTuple):
     if widths is None:
       return jnp.ones((len(images), frames), bool)
     return jnp.arange(frames) < -(-widths[:, None] // stride)
-
-  def encode(self, params, method_state, images):
-    return encoding(self.parts['encoder'])(params, method_state, images)
 
   def predict(self, params, method_state, images, widths=None):
     statistics, images = method_state['batch_stats'], plain(images)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from ssljax import losses
 from ssljax.augment.images import Views
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.methods._labels import Learner, seen
 
 
@@ -48,7 +49,7 @@ def recognize(
   return Method(
     init=learner.init,
     loss=loss,
-    encode=learner.encode,
+    encode=encoding(encoder),
     predict=learner.predict,
     labelled=True,
   )

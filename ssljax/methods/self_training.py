@@ -16,6 +16,7 @@ from ssljax import losses, parallel
 from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods._inference import encoding
 from ssljax.methods._labels import Learner, seen
 
 # Added to both sides of 'trust': a teacher that is less sure than this is
@@ -145,7 +146,7 @@ def self_training(
   return Method(
     init=init,
     loss=loss,
-    encode=learner.encode,
+    encode=encoding(encoder),
     predict=learner.predict,
     after_step=after_step,
     labelled=True,

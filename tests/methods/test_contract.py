@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from ssljax import core, methods, optim, parallel
+from ssljax import core, losses, methods, optim, parallel
 from ssljax.augment.policies import policy_views
 from ssljax.augment.text import text_views
 from ssljax.checkpoint import Checkpoints
@@ -34,6 +34,7 @@ from ssljax.methods.pix2pix import pix2pix
 from ssljax.methods.recognize import recognize
 from ssljax.methods.relative_patch import relative_patch
 from ssljax.methods.rotation import rotation
+from ssljax.methods.self_training import self_training
 from ssljax.methods.simclr import simclr
 from ssljax.methods.simsiam import simsiam
 from ssljax.methods.super_resolution import super_resolution
@@ -259,6 +260,17 @@ def _recognize(axis_name, **options):
   )
 
 
+def _self_training(axis_name):
+  return self_training(
+    _encoder(),
+    CtcHead(classes=5, hidden=16),
+    criterion=losses.ctc,
+    views=text_views(count=1, stride=STRIDE),
+    momentum=0.5,
+    axis_name=axis_name,
+  )
+
+
 _SIMCLR = Case(
   _simclr,
   parts=('encoder', 'projector'),
@@ -348,6 +360,30 @@ CASES = {
     build=functools.partial(_recognize, freeze=('encoder',)),
     parts=('head',),
     frozen=('encoder',),
+  ),
+}
+_TELEMETRY = (
+  *('confidence', 'agreement', 'trust', 'variety'),
+  *('labelled_share', 'right', 'truth_known'),
+)
+CASES |= {
+  'self_training': _RECOGNIZE._replace(
+    build=_self_training,
+    progress=('loss', -0.5),
+    metrics=('infeasible', *_TELEMETRY),
+  ),
+  'self_training/images': Case(
+    _images(
+      self_training,
+      views=1,
+      parts=lambda shared: [Classifier(4)],
+      criterion=losses.cross_entropy,
+      momentum=0.5,
+    ),
+    parts=('encoder', 'head'),
+    progress=('loss', -0.3),
+    metrics=_TELEMETRY,
+    images=True,
   ),
 }
 _TRIPLET = Case(
@@ -481,7 +517,10 @@ CASES |= {
 }
 FIRST = tuple(name for name in CASES if '/' not in name)
 # BatchNorm in the encoder, with rows that are gathered, a queue, and codes.
-IMAGES = ('simclr/images', 'moco/images', 'swav/images')
+IMAGES = (
+  *('simclr/images', 'moco/images', 'swav/images'),
+  'self_training/images',
+)
 VARIANTS = (
   'simclr/image',
   'recognize/frozen',
@@ -532,6 +571,8 @@ def _batch_of(name, seed=0):
   if CASES[name].images:
     batch['image'] = batch['image'][:, :, :HEIGHT]
     batch['label'] = batch['label'][:, 0] - 1
+  if name.startswith('self_training'):
+    batch['labelled'] = np.arange(ROWS) < ROWS // 2  # on half the devices
   if CASES[name].clean:
     # Like print: two values, and another one than the image's own.
     dark = batch['image'].mean(axis=-1, keepdims=True) < 128
@@ -679,7 +720,8 @@ def test_spread_is_that_of_the_features_not_of_what_follows_them(name):
   step, _ = _compiled(name, 'jit', 1)
   (seen, *_) = _run(name, 'jit', 1).metrics
   shown = SPREAD & set(seen)
-  if name not in ('recognize', 'supervised'):  # what they learn is tested
+  # What the others learn is tested.
+  if name not in ('recognize', 'self_training', 'supervised'):
     assert {'std', 'effective_rank'} <= shown
 
   def changed(chosen):
