@@ -7,7 +7,7 @@ its signature names. A new method therefore needs no change here.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -127,9 +127,12 @@ def parts(name: str) -> set[str]:
   return known & set(inspect.signature(factory(name)).parameters)
 
 
-def remembers(name: str) -> bool:
-  """Whether the method keeps something of each example by its index."""
-  return 'examples' in inspect.signature(factory(name)).parameters
+def asks_for(name: str, what: str) -> bool:
+  """Whether the method's function has an argument of this name.
+
+  One that asks for 'examples' keeps something of each example by its index.
+  """
+  return what in inspect.signature(factory(name)).parameters
 
 
 def method(
@@ -139,6 +142,7 @@ def method(
   task: Task,
   steps: int | None = None,
   examples: int | None = None,
+  shares: Sequence[float] | None = None,
   axis_name: str | None = None,
 ) -> Method:
   """The stage's objective, over the devices of `axis_name`.
@@ -150,6 +154,7 @@ def method(
     task: what the run is about.
     steps: optimizer steps, for a method with a schedule of its own.
     examples: their number, for a method that remembers each.
+    shares: of the classes among the labels, for a method that asks for them.
     axis_name: of the devices.
 
   Raises:
@@ -177,6 +182,7 @@ def method(
     'axis_name': axis_name,
     'steps': steps,
     'examples': examples,
+    'shares': shares,
   }
   if 'instances' in options:
     # Of views that are windows of a line, frames are counted in whole lines.

@@ -227,7 +227,7 @@ def _checked_batch(
   pipeline.check_batch_size(batch_size, source, mixture)
   batch = run.task.arrays(source.gather(range(batch_size)))
   build.check_examples(kind, batch)
-  if build.remembers(kind):
+  if build.asks_for(kind, 'examples'):
     check_positions(name, source)
   return batch_size, {
     key: jax.ShapeDtypeStruct(value.shape, value.dtype)
@@ -250,7 +250,10 @@ def _resolved(
     described,
     networks=run.networks,
     task=task,
-    examples=len(source) if build.remembers(kind) else None,
+    examples=len(source) if build.asks_for(kind, 'examples') else None,
+    shares=task.shares(labelled_of(source))
+    if build.asks_for(kind, 'shares')
+    else None,
   )
   plain = make()
   batch_size, example = _checked_batch(run, name, described, plain, source)

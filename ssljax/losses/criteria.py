@@ -31,7 +31,8 @@ class Criterion(NamedTuple):
       the others, which mean what they meant.
     same: `(labels, labels) -> bool (batch,)`: which examples have equal labels.
     known: `labels -> bool (batch,)`: which examples have a label at all.
-    size: `labels -> float32 (batch,)`: the characters of each label, or 1.
+    counts: `(labels, classes) -> float32 (batch, classes)`: how often each
+      class stands in each label; the blank never does.
   """
 
   values: Callable[..., tuple[Array, Array]]
@@ -39,7 +40,7 @@ class Criterion(NamedTuple):
   widened: Callable[[Array, Array], Array]
   same: Callable[[Array, Array], Array]
   known: Callable[[Array], Array]
-  size: Callable[[Array], Array]
+  counts: Callable[[Array, int], Array]
 
 
 def ctc_values(
@@ -101,13 +102,19 @@ def _widened(labels: Int[Array, 'b n'], others: Int[Array, 'b m']) -> Array:
   return jnp.pad(labels, ((0, 0), (0, missing)), constant_values=BLANK)
 
 
+def _character_counts(
+  labels: Int[Array, 'b n'], classes: int
+) -> Float[Array, 'b c']:
+  return jax.nn.one_hot(labels, classes).sum(axis=1).at[:, BLANK].set(0)
+
+
 ctc = Criterion(
   values=ctc_values,
   guess=ctc_guess,
   widened=_widened,
   same=lambda a, b: (a == b).all(axis=-1),
   known=lambda labels: (labels != BLANK).any(axis=-1),
-  size=lambda labels: (labels != BLANK).sum(axis=-1).astype(jnp.float32),
+  counts=_character_counts,
 )
 
 
@@ -137,5 +144,5 @@ cross_entropy = Criterion(
   widened=lambda labels, others: labels,
   same=lambda a, b: a == b,
   known=lambda labels: labels >= 0,
-  size=lambda labels: jnp.ones(len(labels)),
+  counts=jax.nn.one_hot,  # of a label of -1, zeros
 )

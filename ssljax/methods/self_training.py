@@ -4,8 +4,11 @@ The readings are those of a mean teacher (arXiv 1703.01780), an average of the
 network over its last steps. A reading is a pseudo-label (Lee, 2013), weighted
 by the teacher's confidence. No threshold keeps readings out, because it would
 keep out the kinds of image that no label shows, and the network would never
-learn them.
+learn them. Distribution alignment keeps the network from forgetting the classes
+that it reads too rarely; see `_alignment`.
 """
+
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -16,6 +19,7 @@ from ssljax import losses, parallel
 from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.core import Method
+from ssljax.methods import _alignment
 from ssljax.methods._inference import encoding
 from ssljax.methods._labels import Learner, seen
 
@@ -31,6 +35,8 @@ def self_training(
   criterion: losses.Criterion,
   views: Views | None = None,
   momentum: float = 0.99,
+  align: bool = True,
+  shares: Sequence[float] | None = None,
   axis_name: str | None = None,
 ) -> Method:
   """Labelled and unlabelled examples in one batch, and one loss: mean w·l.
@@ -58,7 +64,8 @@ def self_training(
   all characters (of all images, for classes) that the loss weighs. 'right' is
   the share of the unlabelled examples that the teacher reads right, among the
   share 'truth_known' of them whose truth the data tells; the loss does not
-  depend on it.
+  depend on it. 'scarcest' is found over wanted share of the class that the
+  teacher reads too rarely most.
 
   Args:
     encoder: module from images to `(batch, d)` or `(batch, time, d)`.
@@ -67,28 +74,38 @@ def self_training(
     views: `(key, images, index, widths) -> views`, one pair of (images,
       columns). None trains on plain images.
     momentum: EMA decay of the teacher per optimizer step.
+    align: whether the teacher's readings are aligned with `shares`.
+    shares: the share of each class among all characters of the labels, of the
+      blank 0. None aligns nothing.
     axis_name: the axis of the devices that share a batch.
   """
   learner = Learner({'encoder': encoder, 'head': head})
+  aligned = align and shares is not None
 
   def init(key, batch):
     params, state = learner.init(key, batch)
     target = {'params': params, **state}
-    return params, state | {'target': jax.tree.map(jnp.copy, target)}
+    state = state | {'target': jax.tree.map(jnp.copy, target)}
+    if aligned:
+      state['alignment'] = _alignment.init(shares)
+    return params, state
 
-  def taught(teacher, batch):
+  def taught(method_state, batch):
     """Label and confidence that the teacher gives to each plain image."""
+    teacher = method_state['target']
     images = plain(batch['image'])
     shown = learner.shown(images, batch.get('width'))
     outputs, _ = learner.outputs(
       teacher['params'], teacher['batch_stats'], images, shown, train=False
     )
+    if aligned:
+      outputs = outputs + method_state['alignment']['bias']
     return jax.lax.stop_gradient(criterion.guess(outputs, shown))
 
   def loss(params, method_state, batch, key, step):
     del step
-    labelled, target = batch['labelled'], method_state['target']
-    guesses, confidence = taught(target, batch)
+    labelled = batch['labelled']
+    guesses, confidence = taught(method_state, batch)
     truth = criterion.widened(batch['label'], guesses)
     guesses = criterion.widened(guesses, truth)
     wide = labelled.reshape(-1, *[1] * (guesses.ndim - 1))
@@ -103,10 +120,21 @@ def self_training(
     # huge value.
     value = jnp.where(weights > 0, weights * values, 0).mean()
     metrics = telemetry(labelled, truth, guesses, confidence)
-    sizes = weights * criterion.size(labels)
-    metrics['labelled_share'] = mean(labelled, sizes)
+    sizes = criterion.counts(labels, outputs.shape[-1]).sum(axis=1)
+    metrics['labelled_share'] = mean(labelled, weights * sizes)
     metrics['infeasible'] = 1 - possible.mean()
-    return value, (method_state | {'batch_stats': statistics}, metrics)
+    state = method_state | {'batch_stats': statistics}
+    if aligned:
+      read = criterion.counts(guesses, len(shares)) * ~labelled[:, None]
+      read = parallel.mean(read.sum(axis=0), axis_name)
+      state['alignment'] = _alignment.update(state['alignment'], shares, read)
+      metrics['scarcest'] = scarcest(state['alignment']['found'])
+    return value, (state, metrics)
+
+  def scarcest(found):
+    wanted = jnp.asarray(shares)
+    ratio = found / jnp.maximum(wanted, 1e-6)
+    return jnp.where(wanted > 0, ratio, jnp.inf).min()
 
   def mean(values, weights):
     return losses.weighted_mean(

@@ -16,7 +16,13 @@ from ssljax.errors import UserError
 from ssljax.models.heads import Classifier
 from ssljax.records import write_json
 from ssljax.reports import features
-from ssljax.tasks.task import EVALUATION_BATCH, FURTHER, Task, preprocessing
+from ssljax.tasks.task import (
+  EVALUATION_BATCH,
+  FURTHER,
+  Task,
+  preprocessing,
+  shares,
+)
 
 ARRAYS = ('image', 'index', 'label', *FURTHER)
 
@@ -69,12 +75,19 @@ def images(
     arrays=lambda batch: {key: batch[key] for key in ARRAYS if key in batch},
     require=require,
     check=lambda source, encoder: None,
+    shares=functools.partial(class_shares, count=len(classes)),
     evaluate=functools.partial(evaluate, classes=classes, options=evaluation),
     report=report,
     fit=lambda picture: (middle_square(picture, size), size),
     metadata={'preprocessing': preprocessing(size, size)},
     classes=classes,
   )
+
+
+def class_shares(source: Any, *, count: int) -> np.ndarray:
+  """`shares` of the classes among a source's labels."""
+  labels = source.gather(range(len(source)))['label']
+  return shares(np.bincount(labels[labels >= 0], minlength=count))
 
 
 def evaluate(

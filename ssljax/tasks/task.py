@@ -35,6 +35,8 @@ class Task(NamedTuple):
       labels would find none at all; asked before any data is opened.
     check: `(source, encoder)`: raises UserError for labels that a stage cannot
       learn from.
+    shares: `source -> shares`: how often each class of the head stands in the
+      labels of a source; see `shares`.
     evaluate: `(stage, state, dataset) -> figures` of a stage that has run to
       its end, for its `stage.json`.
     report: `run's folder -> (results, markdown)`.
@@ -51,12 +53,35 @@ class Task(NamedTuple):
   arrays: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
   require: Callable[[str], None]
   check: Callable[[Any, nn.Module], None]
+  shares: Callable[[Any], np.ndarray]
   evaluate: Callable[..., dict[str, Any]]
   report: Callable[[pathlib.Path], tuple[dict[str, Any], str]]
   fit: Callable[[Image.Image], tuple[np.ndarray, int]]
   metadata: dict[str, Any]
   charset: Charset | None = None
   classes: tuple[str, ...] = ()
+
+
+def shares(counts: np.ndarray) -> np.ndarray:
+  """The shares of classes that all data has, judged by a few labels.
+
+  A few labels show some classes more often than others by chance alone. Shares
+  are therefore shrunk towards even ones, by the part of their spread that
+  chance explains (James and Stein, 1961). A class that no label shows has the
+  share 0.
+
+  Args:
+    counts: how often each class stands in the labels.
+  """
+  seen = counts > 0
+  if not seen.any():
+    return np.zeros(len(counts))
+  total, even = counts.sum(), 1 / seen.sum()
+  found = counts / total
+  spread = np.sum((found[seen] - even) ** 2)
+  by_chance = (1 - even) / total
+  kept = max(0.0, 1 - by_chance / spread) if spread > 0 else 0.0
+  return np.where(seen, even + kept * (found - even), 0.0)
 
 
 def preprocessing(height: int, width: int) -> dict[str, Any]:

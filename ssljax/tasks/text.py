@@ -20,7 +20,13 @@ from ssljax.data.sources import Source, Subset
 from ssljax.errors import UserError, check_known
 from ssljax.models.sequence import CtcHead
 from ssljax.reports import readings, sheet
-from ssljax.tasks.task import EVALUATION_BATCH, FURTHER, Task, preprocessing
+from ssljax.tasks.task import (
+  EVALUATION_BATCH,
+  FURTHER,
+  Task,
+  preprocessing,
+  shares,
+)
 
 FIT = 2000  # the most of its own examples that a stage reads for 'fit'
 
@@ -75,6 +81,7 @@ def text(
     check=functools.partial(
       check, charset=known, length=max_length, frames=frames
     ),
+    shares=functools.partial(character_shares, charset=known),
     evaluate=functools.partial(evaluate, charset=known),
     report=report,
     fit=lambda picture: images_lib.fit(picture, height, width),
@@ -123,6 +130,18 @@ def check(
         f'{shown} pixels wide gives {available}. Raise --config.data.height '
         'and --config.data.width, use a smaller stride, or leave the image out.'
       )
+
+
+def character_shares(
+  source: Source, *, charset: text_lib.Charset
+) -> np.ndarray:
+  """`shares` of the characters in a source's labels; the blank's is 0."""
+  counts = np.zeros(charset.classes)
+  for position in range(len(source)):
+    label = source.describe(position).text
+    for character in charset.encode(label, len(label)):
+      counts[character] += 1
+  return shares(counts)
 
 
 def evaluate(
