@@ -12,6 +12,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ssljax import evals, methods, optim
@@ -142,7 +143,7 @@ def method(
   task: Task,
   steps: int | None = None,
   examples: int | None = None,
-  shares: Sequence[float] | None = None,
+  shares: Sequence[float] | np.ndarray = (),
   axis_name: str | None = None,
 ) -> Method:
   """The stage's objective, over the devices of `axis_name`.

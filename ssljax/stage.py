@@ -253,7 +253,7 @@ def _resolved(
     examples=len(source) if build.asks_for(kind, 'examples') else None,
     shares=task.shares(labelled_of(source))
     if build.asks_for(kind, 'shares')
-    else None,
+    else (),
   )
   plain = make()
   batch_size, example = _checked_batch(run, name, described, plain, source)

@@ -8,12 +8,11 @@ by small steps until the shares agree, because a greedy reading depends on the
 probabilities by jumps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 RATE = 0.05  # of the bias, and of the average of found shares, per step
@@ -22,14 +21,14 @@ LARGEST = 3.0  # bias either way, a factor of 20
 State = Mapping[str, Array]
 
 
-def init(wanted: Sequence[float]) -> State:
+def init(wanted: np.ndarray) -> State:
   """The state: a bias of 0, and shares that are found as they are wanted."""
-  shares = jnp.asarray(np.asarray(wanted, np.float32))
+  shares = jnp.asarray(wanted, jnp.float32)
   return {'bias': jnp.zeros_like(shares), 'found': shares}
 
 
 def update(
-  state: State, wanted: Sequence[float], counts: Float[Array, 'classes']
+  state: State, wanted: np.ndarray, counts: Float[Array, 'classes']
 ) -> State:
   """Moves the bias towards readings that have the wanted shares.
 
@@ -40,13 +39,13 @@ def update(
     counts: how often the unlabelled examples of all devices, or a mean over
       devices, were read as each class.
   """
-  shares = jnp.asarray(np.asarray(wanted, np.float32))
+  shares = jnp.asarray(wanted, jnp.float32)
   real = shares > 0
   counts = jnp.where(real, counts, 0)
   total = counts.sum()
   # Readings of a step may all be empty.
   new = jnp.where(total > 0, counts / jnp.maximum(total, 1e-6), state['found'])
-  found = optax.incremental_update(new, state['found'], RATE)
+  found = state["found"] + RATE * (new - state["found"])
   # A tenth of an even share is added to both, so that a class that is never
   # read has a finite error.
   little = 0.1 / real.sum()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ssljax import losses, parallel
@@ -36,7 +37,7 @@ def self_training(
   views: Views | None = None,
   momentum: float = 0.99,
   align: bool = True,
-  shares: Sequence[float] | None = None,
+  shares: Sequence[float] | np.ndarray = (),
   axis_name: str | None = None,
 ) -> Method:
   """Labelled and unlabelled examples in one batch, and one loss: mean w·l.
@@ -76,18 +77,19 @@ def self_training(
     momentum: EMA decay of the teacher per optimizer step.
     align: whether the teacher's readings are aligned with `shares`.
     shares: the share of each class among all characters of the labels, of the
-      blank 0. None aligns nothing.
+      blank 0. Without shares above 0 nothing is aligned.
     axis_name: the axis of the devices that share a batch.
   """
   learner = Learner({'encoder': encoder, 'head': head})
-  aligned = align and shares is not None
+  wanted = np.asarray(shares, np.float32)
+  aligned = align and bool((wanted > 0).any())
 
   def init(key, batch):
     params, state = learner.init(key, batch)
     target = {'params': params, **state}
     state = state | {'target': jax.tree.map(jnp.copy, target)}
     if aligned:
-      state['alignment'] = _alignment.init(shares)
+      state['alignment'] = _alignment.init(wanted)
     return params, state
 
   def taught(method_state, batch):
@@ -125,14 +127,13 @@ def self_training(
     metrics['infeasible'] = 1 - possible.mean()
     state = method_state | {'batch_stats': statistics}
     if aligned:
-      read = criterion.counts(guesses, len(shares)) * ~labelled[:, None]
+      read = criterion.counts(guesses, len(wanted)) * ~labelled[:, None]
       read = parallel.mean(read.sum(axis=0), axis_name)
-      state['alignment'] = _alignment.update(state['alignment'], shares, read)
+      state['alignment'] = _alignment.update(state['alignment'], wanted, read)
       metrics['scarcest'] = scarcest(state['alignment']['found'])
     return value, (state, metrics)
 
   def scarcest(found):
-    wanted = jnp.asarray(shares)
     ratio = found / jnp.maximum(wanted, 1e-6)
     return jnp.where(wanted > 0, ratio, jnp.inf).min()
 

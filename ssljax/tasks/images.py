@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from ssljax import evals, losses
 from ssljax.augment.policies import policy_views
