@@ -6,7 +6,7 @@ step s on.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -77,6 +77,7 @@ def _mixed_order(
   """
   counts = mixture.batch, batch_size - mixture.batch
   parts = range(mixture.examples), range(mixture.examples, length)
+  labelled: Any
   labelled, unlabelled = (
     _order(part, count, seed=seed, shuffle=shuffle)
     for part, count in zip(parts, counts, strict=True)

@@ -45,7 +45,7 @@ def update(
   total = counts.sum()
   # Readings of a step may all be empty.
   new = jnp.where(total > 0, counts / jnp.maximum(total, 1e-6), state['found'])
-  found = state["found"] + RATE * (new - state["found"])
+  found = state['found'] + RATE * (new - state['found'])
   # A tenth of an even share is added to both, so that a class that is never
   # read has a finite error.
   little = 0.1 / real.sum()
