@@ -192,6 +192,56 @@ def test_other_protocols_are_no_part_of_a_table(
   assert set(found['rows']) == set(ROWS) - {'random encoder'}
 
 
+def _finished(workdir, stages):
+  """A run that ended with these figures of its stages, by stage."""
+  config = {'recipe': list(stages), **{name: {'take': {}} for name in stages}}
+  (workdir / 'config.json').write_text(json.dumps(config))
+  for name, (value, labels) in stages.items():
+    protocol = {'evaluation': 'classifier', 'labels': labels, 'test': 9}
+    figure = {'value': value, 'low': value, 'high': value, 'protocol': protocol}
+    done = {'flops': 1e12, 'evaluation': {'classifier': figure}}
+    (workdir / name).mkdir()
+    (workdir / name / 'stage.json').write_text(json.dumps(done))
+
+
+def test_classifiers_of_more_and_of_fewer_labels_are_in_one_table(tmp_path):
+  _finished(tmp_path, {'a': (0.5, 10), 'b': (0.7, 10), 'c': (0.9, 50)})
+  rows = [('1 label', ('a', 'b')), ('5 labels', ('c',))]
+  found = features_report.results(tmp_path, rows=rows)
+  few, more = (row['figures']['classifier'] for row in found['rows'].values())
+  assert few['value'] == pytest.approx(0.6) and few['by_seed'] == [0.5, 0.7]
+  assert more['value'] == 0.9
+  assert '| 5 labels | 0.900 [0.900, 0.900] ' in features_report.render(found)
+
+
+def test_classifiers_of_other_images_are_in_no_table(tmp_path):
+  _finished(tmp_path, {'a': (0.5, 10), 'b': (0.9, 50), 'c': (0.7, 10)})
+  path = tmp_path / 'c' / 'stage.json'
+  path.write_text(path.read_text().replace('"test": 9', '"test": 8'))
+  with pytest.raises(UserError, match=r"test 8 of 'C' and 9 of 'A'"):
+    features_report.results(
+      tmp_path, rows=[(name.upper(), (name,)) for name in 'abc']
+    )
+
+
+@pytest.mark.slow
+def test_without_probes_only_classifiers_are_tested(workdir, rows, tmp_path):
+  """And they are worth what they are worth beside probes."""
+  config = _config(f'dataset=digits,size=8,take={workdir}')
+  config.recipe, config.evaluation = ('pretrain', 'finetune'), {}
+  _run(config, tmp_path / 'run')
+  found = _json(tmp_path / 'run' / 'results.json')['rows']
+  assert set(found) == {'SimCLR + finetune'}
+  ((name, figure),) = found['SimCLR + finetune']['figures'].items()
+  assert name == 'classifier'
+  expected = rows['SimCLR + finetune']['figures']['classifier']
+  assert figure['value'] == pytest.approx(expected['value'], abs=0.01)
+  assert figure['protocol'] == expected['protocol']
+  assert not (tmp_path / 'run' / 'pretrain' / 'evaluation.json').exists()
+  written = _json(tmp_path / 'run' / 'finetune' / 'evaluation.json')
+  assert set(written) == {'classifier'}
+
+
 @pytest.mark.slow
 def test_an_encoder_of_another_run_is_worth_the_same(workdir, rows, tmp_path):
   """On the data that it comes from; its cost counts."""

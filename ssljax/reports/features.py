@@ -46,17 +46,24 @@ def results(
       'alarms': [line for each in done for line in each.get('alarms', ())],
       'figures': _over_seeds(found),
     }
-  for figure in dict.fromkeys(
-    f for row in made.values() for f in row['figures']
-  ):
-    evals.comparable(
-      {
-        name: row['figures'][figure]
-        for name, row in made.items()
-        if figure in row['figures']
-      }
-    )
+  _check(made)
   return {'rows': made, 'differences': _differences(baselines, made)}
+
+
+def _check(rows: Mapping[str, dict]) -> None:
+  """Refuses figures of one name that come from different protocols.
+
+  A row may have a classifier of more labels than that of another row, but the
+  number is then a part of what the row is.
+  """
+  alike: dict[tuple, dict] = {}
+  for name, row in rows.items():
+    for figure, found in row['figures'].items():
+      labels = found['protocol'].get('labels')
+      labels = labels if figure == 'classifier' else None
+      alike.setdefault((figure, labels), {})[name] = found
+  for figures in alike.values():
+    evals.comparable(figures)
 
 
 def _over_seeds(found: list[dict]) -> dict:

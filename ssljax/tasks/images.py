@@ -43,7 +43,7 @@ def images(
     size: pixels of each side.
     classes: names of the classes; none where the images have none.
     evaluation: options of `evals.evaluate`, and the kinds of `pictures`; None
-      evaluates nothing.
+      tests no features.
     tables: options of `features.results`.
     directory: of the user's own images, for messages.
     **others: options of the data that only its loader reads.
@@ -99,16 +99,37 @@ def evaluate(
   classes: tuple[str, ...],
   options: Mapping[str, Any] | None,
 ) -> dict:
-  """What frozen features are worth to a kNN and to linear probes.
+  """What frozen features are worth, and how well a classifier does.
 
-  Pictures of the features go to the stage's folder, and all figures to its
-  `evaluation.json`. Images without a test split have nothing to be tested by.
+  Features are tested by kNN and by linear probes, unless `options` is None. A
+  stage that learns labels is tested by its own classifier. All figures go to
+  `evaluation.json` in the stage's folder, and pictures of the features beside
+  it. Images without a test split have nothing to be tested by.
   """
-  if options is None or {'train', 'test'} - set(dataset.splits):
+  if {'train', 'test'} - set(dataset.splits):
     return {}
+  variables = state.params, state.method_state
+  figures = {}
+  if options is not None:
+    figures = probe(stage, variables, dataset, classes, options)
+  if stage.method.learns_labels and stage.steps:
+    figures['classifier'] = classify(stage, variables, dataset.open('test'))
+  if not figures:
+    return {}
+  write_json(stage.folder / 'evaluation.json', figures)
+  return {'evaluation': figures}
+
+
+def probe(
+  stage: Any,
+  variables: tuple[Any, Any],
+  dataset: Dataset,
+  classes: tuple[str, ...],
+  options: Mapping[str, Any],
+) -> dict:
+  """What frozen features are worth to a kNN and to linear probes."""
   options = dict(options)
   pictures = options.pop('pictures')
-  variables = state.params, state.method_state
   encode = functools.partial(jax.jit(stage.method.encode), *variables)
   parts = {}
   for split in ('train', 'test'):
@@ -119,8 +140,6 @@ def evaluate(
   figures = evals.evaluate(
     parts['train'], parts['test'], classes=len(classes), **options
   )
-  if stage.method.learns_labels and stage.steps:
-    figures['classifier'] = classify(stage, variables, dataset.open('test'))
   for kind in pictures:
     evals.embed(
       parts['test'].features,
@@ -129,8 +148,7 @@ def evaluate(
       stage.folder / f'{kind}.png',
       method=kind,
     )
-  write_json(stage.folder / 'evaluation.json', figures)
-  return {'evaluation': figures}
+  return figures
 
 
 def classify(stage: Any, variables: tuple[Any, Any], source: Any) -> dict:
