@@ -17,9 +17,12 @@ has the objective, its heads, and what it changes in the views and the optimizer
 of the form.
 """
 
+import functools
+
 from ml_collections import ConfigDict
 
 from configs import common
+from configs.text import EQUAL
 
 SMALL, CIFAR = ('glyphs', 'digits', 'folder'), ('cifar10', 'cifar100')
 SIZES = {
@@ -215,25 +218,110 @@ def pretraining(dataset: str, scale: str, method) -> ConfigDict:
   )
 
 
-def labelled(dataset: str, scale: str, **options) -> ConfigDict:
-  """A stage of supervised training with few labels.
+def few(dataset: str, labels: int = 0) -> dict:
+  """What the stages that learn from few labels share.
 
-  It has 5 labels per class in the form `small`, and 1 % of the labels in the
-  other forms.
+  Args:
+    dataset: the name of the data set.
+    labels: the labels of each class; 0 takes 5 in the form `small`, and 1 % of
+      all labels in the other forms.
   """
   small = form(dataset) == 'small'
-  amount = {'per_class': 5} if small else {'share': 0.01}
-  steps = 10 if scale == 'smoke' else 200
   policy = {'small': 'characters', 'cifar': 'cifar', 'imagenet': 'simclr'}
+  amount = {'per_class': labels or 5} if small or labels else {'share': 0.01}
+  return amount | {
+    'optimizer': ADAMW,
+    'batch_size': 32 if small else 256,
+    'views': {'policy': policy[form(dataset)], 'count': 1},
+  }
+
+
+def labelled(
+  dataset: str, scale: str, *, labels: int = 0, **options
+) -> ConfigDict:
+  """A stage of supervised training with few labels.
+
+  Args:
+    dataset: the name of the data set.
+    scale: 'smoke' or 'laptop'.
+    labels: the labels of each class; see `few`.
+    **options: of `common.stage`.
+  """
+  steps = 10 if scale == 'smoke' else 200
+  steps = {'steps': steps if form(dataset) == 'small' else 2000}
   return common.stage(
-    {'name': 'supervised'},
-    optimizer=ADAMW,
-    batch_size=32 if small else 256,
-    steps=steps if small else 2000,
-    views={'policy': policy[form(dataset)], 'count': 1},
-    **amount,
-    **options,
+    {'name': 'supervised'}, **(few(dataset, labels) | steps | options)
   )
+
+
+def self_training(
+  dataset: str,
+  scale: str,
+  origin: str = 'finetune',
+  *,
+  labels: int = 0,
+  **options,
+) -> ConfigDict:
+  """A stage that learns from the classes that it reads in unlabelled images.
+
+  A quarter of each batch has labels. The unlabelled images are all those of
+  `train`.
+
+  Args:
+    dataset: the name of the data set.
+    scale: 'smoke' or 'laptop'.
+    origin: the stage whose classifier it starts from.
+    labels: the labels of each class; see `few`.
+    **options: of `common.stage`.
+  """
+  size = {
+    'small': {'steps': 10 if scale == 'smoke' else 600},
+    'cifar': {'epochs': 20},
+    'imagenet': {'epochs': 2},
+  }
+  defaults = few(dataset, labels) | size[form(dataset)]
+  defaults |= {
+    'labelled': defaults['batch_size'] // 4,
+    'unlabelled': 'train',
+    'take': {'encoder': origin, 'head': origin},
+  }
+  method = {'name': 'self_training', 'momentum': 0.99}
+  return common.stage(method, **(defaults | options))
+
+
+def label_set(dataset: str, scale: str, labels: int, seed: int):
+  """Every way to learn classes from one draw of the labels.
+
+  The rows are those of `text.ROWS` of these names. All but the first spend the
+  FLOPs of the whole recipe, which is pretraining, finetuning and self-training.
+
+  Args:
+    dataset: the name of the data set.
+    scale: 'smoke' or 'laptop'.
+    labels: the labels of each class.
+    seed: of the draw and of the training; pretraining is the stage
+      `pretrain_SEED`.
+
+  Returns:
+    The stages by name, and the last stage of each row.
+  """
+  rows = ('finetune', 'whole', 'once', 'alone')
+  last = {row: f'{row}_{labels}_{seed}' for row in rows}
+  begin, finetune, whole, *_ = f'pretrain_{seed}', *last.values()
+  equal = {'steps': None, 'match_compute': (begin, finetune, whole)}
+  train = functools.partial(
+    self_training, dataset, scale, labels=labels, seed=seed
+  )
+  classify = functools.partial(
+    labelled, dataset, scale, labels=labels, seed=seed
+  )
+  made = {
+    finetune: classify(take={'encoder': begin}),
+    whole: train(finetune),
+    last['once']: classify(**equal),
+    last['alone']: train(take={}, **equal),
+  }
+  return made, last
 
 
 def untrained(**encoder) -> ConfigDict:
@@ -298,16 +386,21 @@ ARGUMENTS = {
 
 
 def recipe(arg, title: str, method, **further) -> ConfigDict:
-  """The config of one method: pretrain, test beside baselines, and finetune.
+  """The config of one method: pretrain, test, finetune and self-train.
+
+  Pretraining is tested beside raw pixels and a random encoder, and the whole
+  recipe beside supervised training that spends as many FLOPs. The option
+  `labels` is the number of labels of each class; see `few`.
 
   Args:
     arg: the argument of the config.
     title: the title of the method's rows; {name} stands for an option of `arg`.
     method: the description of the method by form, or a function that makes it
       from the options.
-    **further: the options of `arg` beside `ARGUMENTS`, with their defaults.
+    **further: the options of `arg` beside `ARGUMENTS` and `labels`, with their
+      defaults.
   """
-  known = ARGUMENTS | further
+  known = ARGUMENTS | {'labels': 0} | further
   options = common.parse_arg(arg, scales=('smoke', 'laptop'), **known)
   title = title.format(**options)
   if callable(method):
@@ -317,15 +410,24 @@ def recipe(arg, title: str, method, **further) -> ConfigDict:
   config.pretrain = pretraining(dataset, options.scale, method)
   config.random, config.pixels = untrained(), untrained(name='pixels')
   origin = options.take or 'pretrain'
-  config.finetune = labelled(dataset, options.scale, take={'encoder': origin})
-  config.supervised = labelled(dataset, options.scale)
-  config.recipe = ('pretrain', 'pixels', 'random', 'finetune', 'supervised')
+  chosen = {'scale': options.scale, 'labels': options.labels}
+  config.finetune = labelled(dataset, take={'encoder': origin}, **chosen)
+  config.self_train = self_training(dataset, **chosen)
+  spent = ('pretrain', 'finetune', 'self_train')
+  config.supervised = labelled(
+    dataset, steps=None, match_compute=spent, **chosen
+  )
+  config.recipe = (
+    *('pretrain', 'pixels', 'random'),
+    *('finetune', 'self_train', 'supervised'),
+  )
   config.rows = (
     (title, ('pretrain',)),
     ('raw pixels', ('pixels',)),
     ('random encoder', ('random',)),
     (f'{title} + finetune', ('finetune',)),
-    ('supervised', ('supervised',)),
+    (f'{title} + self-training', ('self_train',)),
+    (EQUAL, ('supervised',)),
   )
   if options.take:
     config.pretrain = untrained()

@@ -2,9 +2,10 @@
 
 Paper: SimCLR, arXiv 2002.05709.
 For: features of images without labels, tested by kNN and by linear probes
-beside raw pixels and an untrained encoder; then finetuning on 5 labels a class,
-beside supervised training on the same labels. Every other `*_images.py` changes
-the method of this config and keeps the rest.
+beside raw pixels and an untrained encoder; then finetuning on 5 labels a class
+(`labels=10`: on 10) and self-training, beside supervised training on the same
+labels at equal compute. Every other `*_images.py` changes the method of this
+config and keeps the rest.
 Expected on `glyphs` and `digits`: `docs/images.md`. On CIFAR-10 lightly reports
 a kNN accuracy of about 0.87 for this recipe; on ImageNet the paper's appendix B
 has 64.5 % by linear evaluation after 100 epochs. Neither was run here.

@@ -31,6 +31,9 @@ VARIANTS = [
   ('metric_images', 'objective=n_pair,labelled=True'),
   ('supervised_images', 'share=0.1'),
   ('image_methods', 'seeds=2'),
+  ('simclr_images', 'labels=1'),
+  ('simclr_images', 'dataset=cifar10,labels=10'),
+  ('labels_images', 'dataset=digits,draws=1'),
 ]
 
 
@@ -99,7 +102,7 @@ def test_all_methods_are_compared_and_alike():
   config = _config('image_methods')
   methods = {config[stage].method.name for stage in config.recipe}
   with_ocr = {path.stem for path in (ROOT / 'ssljax/methods').glob('[a-z]*.py')}
-  assert methods == with_ocr - {'recognize'}
+  assert methods == with_ocr - {'recognize', 'self_training'}
   trained = [
     config[stage]
     for stage in config.recipe
@@ -112,6 +115,58 @@ def test_all_methods_are_compared_and_alike():
   ]
   for key in ('steps', 'batch_size', 'data'):
     assert len({str(stage[key]) for stage in joint}) == 1, key
+
+
+@pytest.mark.parametrize(
+  ('arg', 'chosen', 'batch'),
+  [
+    ('', (5, None), (32, 8)),
+    ('labels=1', (1, None), (32, 8)),
+    ('dataset=cifar10', (None, 0.01), (256, 64)),
+    ('dataset=cifar10,labels=10', (10, None), (256, 64)),
+  ],
+)
+def test_the_last_stages_have_the_same_labels(arg, chosen, batch):
+  config = _config('simclr_images', arg)
+  finetune, whole, equal = (
+    config[name] for name in ('finetune', 'self_train', 'supervised')
+  )
+  for stage in (finetune, whole, equal):
+    assert (stage.data.per_class, stage.data.share) == chosen
+    assert stage.views == finetune.views
+    assert stage.optimizer == finetune.optimizer
+  assert (whole.batch_size, whole.data.labelled) == batch
+  assert whole.data.unlabelled == 'train'
+  assert whole.take.to_dict() == {'encoder': 'finetune', 'head': 'finetune'}
+  assert 'labelled' not in finetune.data and 'labelled' not in equal.data
+  assert equal.match_compute == ('pretrain', 'finetune', 'self_train')
+  assert not equal.take
+
+
+def test_rows_of_a_draw_share_labels_and_compute():
+  config = _config('labels_images', 'dataset=digits,draws=2')
+  titles = [title for title, _ in config.rows]
+  assert len(titles) == 12
+  assert titles[0] == '1 label a class: pretraining + finetune'
+  assert titles[-1] == '10 labels a class: self-training from scratch'
+  for title, stages in config.rows:
+    assert len(stages) == 2
+    for draw, name in enumerate(stages):
+      stage = config[name]
+      labels = int(title.split()[0])
+      assert (stage.seed, stage.data.per_class) == (draw, labels)
+      whole = f'finetune_{labels}_{draw}', f'whole_{labels}_{draw}'
+      equal = (f'pretrain_{draw}', *whole)
+      matched = name.startswith(('once', 'alone'))
+      assert stage.match_compute == (equal if matched else ())
+      origins = set(stage.take.to_dict().values())
+      taken = {'finetune': {equal[0]}, 'whole': {whole[0]}}
+      assert origins == taken.get(name.split('_')[0], set())
+  seeds = [config[f'pretrain_{draw}'].seed for draw in range(2)]
+  assert seeds == [0, 1]
+  rates = {config[name].optimizer.learning_rate for name in config.recipe}
+  assert rates == {2e-3}
+  assert not config.evaluation
 
 
 @pytest.mark.parametrize('task', pretext_images.TASKS)

@@ -32,8 +32,10 @@ ROWS = {
   'raw pixels': 'pixels',
   'random encoder': 'random',
   'SimCLR + finetune': 'finetune',
-  'supervised': 'supervised',
+  'SimCLR + self-training': 'self_train',
+  'supervised, equal compute': 'supervised',
 }
+CLASSIFIERS = tuple(ROWS)[3:]
 # With BatchNorm, whose statistics have to go where the encoder goes.
 TINY = {'name': 'resnet', 'blocks': (1,), 'width': 8, 'stem': 'cifar'}
 
@@ -44,7 +46,7 @@ def _config(arg):
   config.encoder = ConfigDict(TINY)
   config.evaluation.fractions = (0.05, 1.0)
   config.log_every = 1
-  for stage in ('pretrain', 'finetune', 'supervised'):
+  for stage in ('pretrain', 'finetune', 'self_train'):
     if config[stage].steps:
       config[stage].steps = STEPS
   return config
@@ -52,6 +54,10 @@ def _config(arg):
 
 def _run(config, workdir, data_dir='unused'):
   return main.run(config, workdir, str(data_dir), lambda: False)
+
+
+def _steps(workdir, stage):
+  return _json(workdir / stage / 'stage.json')['steps']
 
 
 def _json(path):
@@ -75,9 +81,8 @@ def test_every_row_has_figures_and_every_figure_its_protocol(workdir, rows):
   assert list(rows) == list(ROWS)
   shared = {'kNN', 'linear, 5 a class', 'linear, 5%', 'linear, 100%'}
   for name, row in rows.items():
-    labelled = name in ('SimCLR + finetune', 'supervised')
     assert set(row['figures']) == shared | (
-      {'classifier'} if labelled else set()
+      {'classifier'} if name in CLASSIFIERS else set()
     )
     for title, figure in row['figures'].items():
       protocol = figure['protocol']
@@ -149,6 +154,10 @@ def test_a_row_costs_what_its_stages_cost_together(workdir, rows):
   assert cost['pretrain'] > 0 and cost['pixels'] == cost['random'] == 0
   both = cost['pretrain'] + cost['finetune']
   assert rows['SimCLR + finetune']['flops'] == pytest.approx(both)
+  whole = both + cost['self_train']
+  assert rows['SimCLR + self-training']['flops'] == pytest.approx(whole)
+  step = cost['supervised'] / _steps(workdir, 'supervised')
+  assert abs(cost['supervised'] - whole) <= 0.51 * step
   assert rows['SimCLR']['flops'] == cost['pretrain']
   assert rows['random encoder']['flops'] == 0
 
@@ -159,7 +168,7 @@ def test_the_page_shows_every_row_and_figure(workdir, rows):
   assert page.startswith('Accuracy on 400 test images.')
   head, _, *lines = page.split('\n\n')[1].splitlines()
   assert [line.split('|')[1].strip() for line in lines] == list(ROWS)
-  for title in rows['supervised']['figures']:
+  for title in rows['supervised, equal compute']['figures']:
     assert f'| {title} ' in head
   shown = f'{rows["SimCLR"]["figures"]["kNN"]["value"]:.3f} ['
   assert shown in lines[0]

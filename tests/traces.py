@@ -99,6 +99,7 @@ ARGUMENTS = {
   'pretext_images': [f'smoke,task={each}' for each in TASKS],
   'supervised_images': ('smoke', 'smoke,share=0.1'),
   'image_methods': ('smoke',),
+  'labels_images': ('smoke,dataset=digits,draws=1',),
 }
 ON_EIGHT = ('simclr_ocr', 'moco_images', 'swav_images', 'deepcluster_ocr')
 RESNET = {'name': 'resnet', 'blocks': (1,), 'width': 8, 'stem': 'cifar'}
@@ -150,6 +151,8 @@ def _shrink(stage, text: bool):
     stage.data.per_class = 2
   if stage.data.share and stage.data.share < 1:
     stage.data.share = 0.25
+  if stage.data.get('labelled'):
+    stage.data.labelled = min(stage.data.labelled, 8)
   if 'hold' in stage.optimizer:
     stage.optimizer.hold = dict.fromkeys(stage.optimizer.hold, 3)
   if 'small_size' in stage.views:
