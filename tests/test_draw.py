@@ -170,6 +170,61 @@ def test_the_picture_of_labels_has_a_line_for_each_row(labels, tmp_path):
     assert (pixels == color).all(axis=1).sum() > 100
 
 
+def _image_run(folder, values):
+  """A run on images whose one row has these accuracies, a draw each."""
+  rows = [
+    ['5 labels a class: the whole recipe', list(values)],
+    ['10 labels a class: the whole recipe', ['unfinished']],
+  ]
+  config = {'data': {'name': 'digits'}, 'seed': 4, 'rows': rows}
+  for seed, (name, value) in enumerate(values.items()):
+    data = {'per_class': 5}
+    config[name] = {'seed': seed, 'take': {}, 'data': data}
+    protocol = {'evaluation': 'classifier', 'labels': 50, 'test': 9}
+    figure = {'value': value, 'low': 0, 'high': 1, 'protocol': protocol}
+    done = {'flops': (seed + 1) * 1e12, 'evaluation': {'classifier': figure}}
+    write_json(folder / name / 'stage.json', done)
+  write_json(folder / 'config.json', config | {'recipe': list(values)})
+
+
+def test_a_run_on_images_gives_a_table_of_the_page(labels, tmp_path):
+  run, results = tmp_path / 'run', tmp_path / 'results'
+  _image_run(run, {'a': 0.7, 'b': 0.8, 'c': 0.9})
+  before = (results / 'labels.json').read_text()
+  labels()
+  page = (tmp_path / 'labels.md').read_text()
+  labels(run)
+  assert (results / 'labels.json').read_text() == before
+  (record,) = read_json(results / 'labels_images.json')
+  half = 4.302653 * 0.1 / np.sqrt(3)  # Student's t of two degrees of freedom
+  assert record.pop('low') == pytest.approx(0.8 - half)
+  assert record.pop('high') == 1  # no accuracy is above
+  assert record.pop('accuracy') == pytest.approx(0.8)
+  assert record.pop('sd') == pytest.approx(0.1)
+  assert record == {
+    'dataset': 'digits',
+    'labels_per_class': 5,
+    'row': 'the whole recipe',
+    'by_draw': [0.7, 0.8, 0.9],
+    'seeds': [4, 5, 6],
+    'images': 9,
+    'tflop': 2.0,
+  }
+  longer = (tmp_path / 'labels.md').read_text()
+  assert longer.startswith(page)
+  cells = longer.splitlines()[-1].strip('| ').split('|')
+  assert [cell.strip() for cell in cells] == [
+    *('5', 'the whole recipe', '0.800 ± 0.100', '0.552 to 1.000', '2.0', '3')
+  ]
+  labels('--check')
+  _image_run(run, {'a': 0.0, 'b': 0.1, 'c': 0.2})
+  labels(run)
+  assert read_json(results / 'labels_images.json')[0]['low'] == 0
+  (tmp_path / 'labels.md').write_text(longer)
+  with pytest.raises(SystemExit, match=r'Found labels.md of other'):
+    labels('--check')
+
+
 def test_the_check_of_labels_tells_other_results(labels, tmp_path):
   path = tmp_path / 'results' / 'labels.json'
   with pytest.raises(SystemExit, match=r'labels.md and labels.png of other'):

@@ -1,4 +1,4 @@
-"""Makes docs/labels.md and docs/labels.png from docs/results/labels.json.
+"""Makes docs/labels.md and docs/labels.png from the results in docs/results.
 
   python docs/draw/labels.py           makes the page and the picture anew
   python docs/draw/labels.py --check   fails where they are of other results
@@ -6,7 +6,10 @@
 
 A RUN is of a config that compares rows over numbers of labels. Its rows
 are the config's `rows`, and the stages of a row are its draws of the labels.
-The prose of the page is in docs/draw/labels_template.md.
+Runs on text replace docs/results/labels.json, from which the page and the
+picture are made. Runs on images replace docs/results/labels_images.json, and
+the page has a section on them where this file exists. The prose of the page is
+in docs/draw/labels_template.md and docs/draw/labels_images_template.md.
 """
 
 import hashlib
@@ -23,11 +26,12 @@ from matplotlib.ticker import NullLocator
 from PIL import Image
 
 from ssljax.records import read_json, write_json
-from ssljax.reports import readings
+from ssljax.reports import features, readings
 from ssljax.reports.tables import table
 
 DOCS = pathlib.Path(__file__).parents[1]
 TEMPLATE = DOCS / 'draw' / 'labels_template.md'
+IMAGES_TEMPLATE = DOCS / 'draw' / 'labels_images_template.md'
 # Of Okabe and Ito, which colour-blind people can tell apart.
 COLORS = (
   *('#000000', '#e69f00', '#56b4e9', '#009e73'),
@@ -86,6 +90,39 @@ def records(run: pathlib.Path) -> list[dict[str, Any]]:
   return found
 
 
+def on_images(run: pathlib.Path) -> bool:
+  return 'charset' not in read_json(run / 'config.json')['data']
+
+
+def image_records(run: pathlib.Path) -> list[dict[str, Any]]:
+  """The results of a run on images: a record for each finished row.
+
+  A row of the config is titled 'labels: row'. `accuracy` is the mean over the
+  draws, and `sd`, `low`, `high` and `by_draw` belong to it.
+  """
+  config = read_json(run / 'config.json')
+  rows = features.results(run, rows=config['rows'])['rows']
+  found = []
+  for title, stages in config['rows']:
+    if title not in rows:
+      continue
+    figure = rows[title]['figures']['classifier']
+    accuracy = spread(np.array(figure['by_seed']), 0)
+    found.append(
+      {
+        'dataset': config['data']['name'],
+        'labels_per_class': config[stages[0]]['data']['per_class'],
+        'row': title.partition(': ')[2],
+        'accuracy': accuracy.pop('mean'),
+        **accuracy,
+        'seeds': [config['seed'] + config[stage]['seed'] for stage in stages],
+        'images': figure['protocol']['test'],
+        'tflop': rows[title]['flops'] / 1e12,
+      }
+    )
+  return found
+
+
 def parts(row: readings.Row, labelled: Sequence[str]) -> dict[str, np.ndarray]:
   """Masks over the readings: the test images of each record."""
   test = row.splits == 'test'
@@ -121,8 +158,15 @@ def spread(by_draw: np.ndarray, lowest: float = -np.inf) -> dict[str, Any]:
   }
 
 
-def page(found: Sequence[dict[str, Any]]) -> str:
-  """The text of docs/labels.md."""
+def page(
+  found: Sequence[dict[str, Any]], images: Sequence[dict[str, Any]] = ()
+) -> str:
+  """The text of docs/labels.md.
+
+  Args:
+    found: the records of text.
+    images: the records of images; without them the page has no such section.
+  """
   groups: dict[str, list[dict[str, Any]]] = {}
   for record in found:
     title = record['label_set'] + TESTED[record['layouts']]
@@ -142,7 +186,32 @@ def page(found: Sequence[dict[str, Any]]) -> str:
     ]
     tables += [f'## {title}', table(rows, headers)]
   template = TEMPLATE.read_text(encoding='utf-8')
-  return template.replace('{tables}', '\n\n'.join(tables))
+  text = template.replace('{tables}', '\n\n'.join(tables))
+  if not images:
+    return text
+  template = IMAGES_TEMPLATE.read_text(encoding='utf-8')
+  return text + '\n' + template.replace('{tables}', image_tables(images))
+
+
+def image_tables(found: Sequence[dict[str, Any]]) -> str:
+  """A table for each data set."""
+  headers = ('labels a class', 'row', 'accuracy', '95 %', 'TFLOP', 'draws')
+  tables = []
+  for dataset in dict.fromkeys(record['dataset'] for record in found):
+    rows = [
+      (
+        record['labels_per_class'],
+        record['row'],
+        shown(record['accuracy'], record['sd']),
+        record['sd'] and f'{record["low"]:.3f} to {record["high"]:.3f}',
+        f'{record["tflop"]:.1f}',
+        len(record['by_draw']),
+      )
+      for record in found
+      if record['dataset'] == dataset
+    ]
+    tables += [f'### `{dataset}`', table(rows, headers)]
+  return '\n\n'.join(tables)
 
 
 def shown(mean: float, sd: float | None) -> str:
@@ -203,10 +272,12 @@ def digest(shown: dict[str, list]) -> str:
 
 def stale(docs: pathlib.Path) -> list[str]:
   """The names of the files that are of other results, or are not there."""
-  found = read_json(docs / 'results' / 'labels.json')
+  found, images = results_of(docs)
   text, picture = docs / 'labels.md', docs / 'labels.png'
   wrong = []
-  if not text.exists() or text.read_text(encoding='utf-8') != page(found):
+  if not text.exists() or text.read_text(encoding='utf-8') != page(
+    found, images
+  ):
     wrong.append(text.name)
   drawn = ''
   if picture.exists():
@@ -217,6 +288,22 @@ def stale(docs: pathlib.Path) -> list[str]:
   return wrong
 
 
+def results_of(docs: pathlib.Path) -> tuple[list, list]:
+  """The records of text, and those of images, of which there may be none."""
+  images = docs / 'results' / 'labels_images.json'
+  found = read_json(docs / 'results' / 'labels.json')
+  return found, read_json(images) if images.exists() else []
+
+
+def take(runs: Sequence[pathlib.Path], docs: pathlib.Path) -> None:
+  """Replaces the results of text, of images, or both, by those of the runs."""
+  kinds = {'labels': (False, records), 'labels_images': (True, image_records)}
+  for name, (images, read) in kinds.items():
+    if chosen := [run for run in runs if on_images(run) == images]:
+      path = docs / 'results' / f'{name}.json'
+      write_json(path, [each for run in chosen for each in read(run)])
+
+
 def main(arguments: Sequence[str], docs: pathlib.Path = DOCS) -> None:
   results = docs / 'results' / 'labels.json'
   if list(arguments) == ['--check']:
@@ -224,19 +311,16 @@ def main(arguments: Sequence[str], docs: pathlib.Path = DOCS) -> None:
       print(f'{results} does not exist yet; there is nothing to check.')
     elif wrong := stale(docs):
       sys.exit(
-        f'Found {" and ".join(wrong)} of other results than {results}; run '
-        'python docs/draw/labels.py and commit what it writes.'
+        f'Found {" and ".join(wrong)} of other results than those in '
+        f'{results.parent}; run python docs/draw/labels.py and commit what it '
+        'writes.'
       )
     return
-  if arguments:
-    write_json(
-      results,
-      [each for run in arguments for each in records(pathlib.Path(run))],
-    )
+  take([pathlib.Path(run) for run in arguments], docs)
   if not results.exists():
-    sys.exit(f'Found no {results}; expected results. Name a run folder.')
-  found = read_json(results)
-  (docs / 'labels.md').write_text(page(found), encoding='utf-8')
+    sys.exit(f'Found no {results}; expected results. Name a run on text.')
+  found, images = results_of(docs)
+  (docs / 'labels.md').write_text(page(found, images), encoding='utf-8')
   draw(curves(found), docs / 'labels.png')
 
 
