@@ -9,11 +9,27 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ssljax.models.convolution import conv_general_dilated
 from ssljax.models.networks import sow
 from ssljax.models.norm import BatchNorm
+
+
+def positions(time: int, width: int) -> Float[np.ndarray, 't d']:
+  """Fixed sines and cosines of the frame index (arXiv 1706.03762, section 3.5).
+
+  Args:
+    time: the number of frames.
+    width: features of a frame; those of even index are sines, and each cosine
+      after a sine has the same rate.
+  """
+  feature = np.arange(width)
+  rates = 10_000.0 ** -(feature // 2 * 2 / width)
+  angles = np.arange(time)[:, None] * rates
+  waves = np.where(feature % 2, np.cos(angles), np.sin(angles))
+  return waves.astype(np.float32)
 
 
 class TransformerBlock(nn.Module):
@@ -50,6 +66,8 @@ class SequenceEncoder(nn.Module):
     width: the number of features of a frame.
     layers: transformer blocks.
     heads: attention heads; their number divides `width`.
+    positions: whether the transformer is told the position of each frame. If
+      not, another order of the frames only reorders its output.
     dtype: compute type; parameters stay float32.
   """
 
@@ -58,6 +76,7 @@ class SequenceEncoder(nn.Module):
   width: int = 128
   layers: int = 2
   heads: int = 4
+  positions: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @property
@@ -96,6 +115,8 @@ class SequenceEncoder(nn.Module):
       dtype=self.dtype,
       conv_general_dilated=conv_general_dilated,
     )(x)[:, 0]
+    if self.positions:
+      x = x + positions(x.shape[1], self.width).astype(self.dtype)
     for _ in range(self.layers):
       x = TransformerBlock(self.heads, dtype=self.dtype)(x)
     return nn.LayerNorm(dtype=self.dtype)(x)

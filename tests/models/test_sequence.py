@@ -1,5 +1,7 @@
 """The encoder: its convolution, its frames, and what it must not hold."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import making
@@ -10,9 +12,10 @@ from jax import lax
 from configs import simclr_ocr
 from ssljax import build
 from ssljax.models.convolution import conv_general_dilated
-from ssljax.models.sequence import CtcHead, SequenceEncoder
+from ssljax.models.sequence import CtcHead, SequenceEncoder, positions
 
 TINY = {'channels': (8, 8), 'width': 16, 'layers': 1, 'heads': 2}
+WAVES = (math.sin, math.cos)
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
@@ -148,6 +151,39 @@ def test_a_frame_looks_where_its_column_says():
   weights = np.maximum(weights - np.quantile(weights, 0.7), 0)
   centre = weights @ (np.arange(48) + 0.5) / weights.sum()
   assert abs(centre - 6.5 * encoder.stride - 1.5) < 0.75
+
+
+@pytest.mark.parametrize('told', [False, True])
+def test_the_order_of_frames_matters_to_an_encoder_with_positions(told):
+  """Without positions the transformer is equivariant to the order of frames.
+
+  Two pictures far from each other and from the border trade places. The blank
+  frame at the border shows the same as before.
+  """
+  encoder = SequenceEncoder(**TINY, positions=told)
+  key = jax.random.key(0)
+  pictures = jax.random.normal(key, (2, 1, 16, 8, 3))
+  blank = jnp.zeros((1, 16, 96, 3))
+  one, other = (
+    blank.at[:, :, 28:36].set(pictures[a]).at[:, :, 60:68].set(pictures[b])
+    for a, b in ((0, 1), (1, 0))
+  )
+  variables = jax.jit(encoder.init)(key, one)
+  run = jax.jit(encoder.apply)
+  (found,), (traded,) = run(variables, one), run(variables, other)
+  back = jnp.concatenate([traded[:4], traded[12:20], traded[4:12], traded[20:]])
+  for frames in (slice(None), slice(0, 1)):
+    change = jnp.abs(found - back)[frames].max()
+    assert change > 1e-2 if told else change < 1e-5
+
+
+def test_positions_are_those_of_the_paper():
+  found = positions(50, 6)
+  for t in (0, 1, 49):
+    expected = [
+      wave(t / 10_000 ** (2 * i / 6)) for i in range(3) for wave in WAVES
+    ]
+    np.testing.assert_allclose(found[t], expected, atol=1e-6)
 
 
 def test_the_head_of_ctc():
