@@ -8,8 +8,8 @@ the same labels, views and settings (AdamW at 2e-3, which was not tuned for any
 row), and each draw of the labels has a training seed of its own. FLOPs have
 everything in them: pretraining, head, teacher.
 Expected: `docs/labels.md`.
-Cost at `laptop`: about six hours on 2 CPU cores, resumable. `rows=2` trains the
-first two rows and `rows=3` supervised training beside them, for a start.
+Cost at `laptop`: about six hours on 2 CPU cores, resumable; what has been done
+can be looked at in between.
 
   python -m ssljax.main --config=configs/labels_ocr.py --workdir=RUN
   python docs/draw/labels.py RUN
@@ -28,31 +28,30 @@ SETS = {
 }
 
 
+# These rows take half of the time, and run after all others of all draws.
+LAST = ('twice', 'alone', 'begun', 'random')
+
+
+def of_draw(scale: str, draw: int):
+  """Every stage of a draw by name, and each row's last one."""
+  stages, rows = {}, {}
+  stages[f'pretrain_{draw}'] = simclr_ocr.stages(scale)['pretrain']
+  for title, (name, count, layouts) in SETS.items():
+    made, last = text.label_set(
+      scale, draw, name, count=count, layouts=layouts, draw=draw
+    )
+    stages |= made
+    rows |= {(title, text.ROWS[row]): stage for row, stage in last.items()}
+  return stages, rows
+
+
 def get_config(arg=None):
-  """`--config=configs/labels_ocr.py:SCALE,draws=3,rows=6`."""
-  known = {'draws': 3, 'rows': len(text.ROWS)}
-  options = common.parse_arg(arg, scales=('smoke', 'laptop'), **known)
-  config, titles = text.base(options.scale), tuple(text.ROWS)[: options.rows]
-  trained, rows = {row: {} for row in titles}, {}
-  for draw in range(options.draws):
-    pretrain = simclr_ocr.stages(options.scale)['pretrain']
-    pretrain.seed = draw
-    trained['finetune'][f'pretrain_{draw}'] = pretrain
-    for title, (name, count, layouts) in SETS.items():
-      stages, last = text.label_set(
-        options.scale, draw, name, count=count, layouts=layouts, draw=draw
-      )
-      for row in titles:
-        for stage in stages[row].values():
-          stage.seed = draw
-        trained[row] |= stages[row]
-        key = title, text.ROWS[row]
-        rows[key] = (*rows.get(key, ()), last[row])
-  config.update(
-    {k: v for stages in trained.values() for k, v in stages.items()}
+  """`--config=configs/labels_ocr.py:SCALE,draws=3`."""
+  options = common.parse_arg(arg, scales=('smoke', 'laptop'), draws=3)
+  config = text.table(text.base(options.scale), options.draws, of_draw)
+  config.recipe = tuple(
+    sorted(config.recipe, key=lambda stage: stage.split('_')[0] in LAST)
   )
-  config.recipe = tuple(name for stages in trained.values() for name in stages)
-  config.rows = tuple((*key, stages) for key, stages in rows.items())
   config.differences = ((text.ROWS['whole'], text.ROWS['once']),)
   config.labelled_layouts = {PART: LAYOUTS}
   config.product = 'whole_all500_0'

@@ -454,8 +454,7 @@ def label_set(scale: str, seed: int, name: str, **chosen):
     **chosen: options of `common.stage` that choose the labels.
 
   Returns:
-    The stages of the rows by name, for each row that trains any, and the last
-    stage of each row.
+    The stages by name, and the last stage of each row.
   """
   last = {row: f'{row}_{name}_{seed}' for row in ROWS}
   head, begun = f'head_{name}_{seed}', f'begun_{name}_{seed}'
@@ -464,23 +463,18 @@ def label_set(scale: str, seed: int, name: str, **chosen):
   _, head_steps, steps, _ = SIZES[scale]['steps']
   read = functools.partial(labelled, scale, **chosen)
   train = functools.partial(self_training, scale, **chosen)
-  rows = {
-    'finetune': {
-      head: read(
-        steps=head_steps, freeze=('encoder',), take={'encoder': start[0]}
-      ),
-      last['finetune']: read(steps=steps, take={'encoder': head, 'head': head}),
-    },
-    'whole': {last['whole']: train(last['finetune'])},
-    'once': {last['once']: read(match_compute=spent)},
-    'twice': {last['twice']: read(match_compute=spent * 2)},
-    'alone': {last['alone']: train(steps=None, take={}, match_compute=spent)},
-    'random': {
-      begun: read(match_compute=start),
-      last['random']: train(begun),
-    },
-  }
-  return rows, last
+  return {
+    head: read(
+      steps=head_steps, freeze=('encoder',), take={'encoder': start[0]}
+    ),
+    last['finetune']: read(steps=steps, take={'encoder': head, 'head': head}),
+    last['whole']: train(last['finetune']),
+    last['once']: read(match_compute=spent),
+    last['twice']: read(match_compute=spent * 2),
+    last['alone']: train(steps=None, take={}, match_compute=spent),
+    begun: read(match_compute=start),
+    last['random']: train(begun),
+  }, last
 
 
 def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
