@@ -134,13 +134,23 @@ class Checkpoints:
     target = jax.tree.map(_abstract, like)
     # Orbax checks this too, but only in the middle of reading, and it reports
     # it with pages of tracebacks from its event loop.
-    _check(self.directory / str(step), _saved_tree(self._manager, step), target)
+    saved = _saved_tree(self._manager, step)
+    _check(self.directory / str(step), saved, target)
+    # Read in the structure that was saved, because nodes without arrays, which
+    # Orbax compares too, may differ between versions.
+    wanted = _named(target)
+    item = jax.tree_util.tree_map_with_path(
+      lambda path, _: wanted[_name(path)], saved
+    )
     args = ocp.args.PyTreeRestore(
-      item=target,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+      item=item,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
     )
     args = ocp.args.Composite(state=args)
-    state = self._manager.restore(step, args=args)['state']
+    found = _named(self._manager.restore(step, args=args)['state'])
+    state = jax.tree.unflatten(
+      jax.tree.structure(like), [found[name] for name in wanted]
+    )
     return jax.tree.map(_with_key, state, like)
 
   def latest_step(self) -> int | None:
@@ -292,13 +302,20 @@ def _check(path: pathlib.Path, saved: Any, target: Any) -> None:
 
 def _describe(tree: Any) -> dict[str, str]:
   """Describes each array, as {'params/encoder/kernel': 'float32[3,4]'}."""
-  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): (
-      f'{np.dtype(leaf.dtype).name}[{",".join(map(str, leaf.shape))}]'
-    )
-    for path, leaf in leaves
+    name: f'{np.dtype(leaf.dtype).name}[{",".join(map(str, leaf.shape))}]'
+    for name, leaf in _named(tree).items()
   }
+
+
+def _named(tree: Any) -> dict[str, Any]:
+  """The leaves by their names, in the order of the tree."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {_name(path): leaf for path, leaf in leaves}
+
+
+def _name(path: Any) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def _is_key(leaf: Any) -> bool:

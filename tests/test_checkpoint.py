@@ -288,6 +288,21 @@ def test_another_structure_is_refused_by_name(tmp_path):
         checkpoints.restore(state._replace(params=params))
 
 
+def test_nodes_without_arrays_may_differ(tmp_path):
+  """A version of a method may name parts that have no statistics."""
+  state = create()
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, state)
+  empty = {'encoder': {}, 'head': {}}
+  other = state._replace(
+    params={**state.params, 'encoder': {**state.params['encoder']}},
+    method_state={**state.method_state, 'batch_stats': empty},
+  )
+  del other.params['encoder']['none']
+  with Checkpoints(tmp_path) as checkpoints:
+    assert_same(checkpoints.restore(other), other)
+
+
 def test_read_knows_nothing_of_the_structure(tmp_path):
   state = create()
   with Checkpoints(tmp_path, metadata=METADATA) as checkpoints:
