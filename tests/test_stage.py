@@ -229,10 +229,23 @@ def test_every_stage_is_resolved(tmp_path):
   assert {each.epoch for each in found} == {4}
 
 
+MIXED = {'labelled': 8, 'unlabelled': 'unlabeled'}
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'batch_size': 64}, r'batch size of 64 and 32 examples'),
+    (
+      {'batch_size': 64, 'method': {'name': 'autoencoder'}},
+      r'batch size of 64 and 32 examples',
+    ),
+    (
+      {'batch_size': 48, 'data': MIXED},
+      r'batches of 48, 8 of them labelled, and 32 unlabelled examples',
+    ),
+    ({'batch_size': 8, 'data': MIXED}, r'at least 1 of each in a batch'),
+    ({'data': MIXED | {'labelled': 0}}, r'at least 1 of each in a batch'),
+    ({'data': MIXED | {'unlabelled': 'unlabled'}}, r"mean 'unlabeled'"),
     ({'take': {'encoder': 'pretrian'}}, r"Found 'pretrian' to take a part"),
     ({'take': {'head': 'pretrain'}}, r"'head'.*expected one of encoder, proj"),
     ({'steps': None}, r'set epochs or steps'),
@@ -328,5 +341,33 @@ def test_an_evaluation_fills_no_batch(tmp_path):
   last = _resolve(_last(steps=0, batch_size=64), tmp_path)[-1]
   assert (last.steps, last.batch_size, last.flops) == (0, 32, 0.0)
   # Epochs go before steps, and then a whole batch is needed.
-  with pytest.raises(UserError, match='batch size of 64'):
-    _resolve(_last(steps=0, epochs=3, batch_size=64), tmp_path)
+  last = _resolve(_last(steps=0, epochs=3, batch_size=64), tmp_path)[-1]
+  assert (last.steps, last.batch_size, len(last.source)) == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+  ('options', 'length', 'labels', 'first'),
+  [
+    # Ten labels fill a batch of 16 twice over.
+    ({'batch_size': 16, 'data': {'count': 10}}, 20, 10, None),
+    ({'batch_size': 16, 'data': MIXED | {'count': 3}}, 9 + 32, 3, 9),
+    ({'batch_size': 16, 'data': MIXED | {'count': 32}}, 32 + 32, 32, 32),
+  ],
+)
+def test_fewer_labels_than_a_batch_are_repeated(
+  tmp_path, options, length, labels, first
+):
+  texts = [str(number) for number in range(32)]
+  last = _resolve(_last(**options), tmp_path, texts)[-1]
+  assert len(last.source) == length
+  assert last.summary()['labels'] == len(last.labels) == labels
+  seen = [last.labels.describe(place).text for place in range(labels)]
+  assert len(set(seen)) == labels
+  batch = last.batch()
+  assert len(batch['label']) == 16
+  if first:
+    assert last.mixture == (first, 8)
+    assert last.epoch == 32 // 8  # of the unlabelled
+    assert batch['labelled'].sum() == min(first, 16)
+  else:
+    assert 'labelled' not in batch

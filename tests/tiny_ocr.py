@@ -23,7 +23,9 @@ def get_config(arg=None):
     config[name].views.strokes = 0  # the longest part of the compilation
     if name != 'pretrain':
       config[name].data.count = 32
-  config.recipe = tuple(STEPS)
+  del config.self_train  # `test_resume.py` has it
+  config.supervised.match_compute = ()
+  config.recipe, config.product = tuple(STEPS), 'finetune'
   config.rows = (
     ('32 labels', 'SimCLR + head', ('head',)),
     ('32 labels', 'SimCLR + finetune', ('finetune',)),

@@ -110,6 +110,69 @@ def test_a_batch_larger_than_the_data_is_refused_at_once():
     pipeline.batches(memory_source(8), batch_size=2, seed=0, start=3, steps=2)
 
 
+MIXTURE = pipeline.Mixture(examples=6, batch=2)
+
+
+def mixed_order(**arguments):
+  """Of 6 examples with labels before 12 others; 4 steps are a pass of these."""
+  arguments = {'batch_size': 5, 'mixture': MIXTURE} | arguments
+  return order(memory_source(18), **arguments)
+
+
+@pytest.mark.parametrize('shuffle', [True, False])
+def test_a_mixed_batch_begins_with_its_labelled_examples(shuffle):
+  for batch in mixed_order(steps=20, shuffle=shuffle):
+    assert len(set(batch)) == 5
+    assert [index < 6 for index in batch] == [True] * 2 + [False] * 3
+
+
+def test_a_mixture_starts_later_with_the_same_batches():
+  whole = mixed_order(steps=13)
+  assert len({str(batch) for batch in whole}) == 13
+  for start in (0, 1, 3, 4, 7, 12, 13):
+    assert mixed_order(steps=13, start=start) == whole[start:]
+  assert mixed_order(steps=13, seed=1) != whole
+
+
+def test_a_mixture_passes_over_each_part_by_itself():
+  """Three steps are all labelled examples, and four steps all the others."""
+  steps = mixed_order(steps=24)
+  passes = [
+    [index for batch in steps[start : start + 3] for index in batch[:2]]
+    for start in range(0, 24, 3)
+  ]
+  others = [
+    [index for batch in steps[start : start + 4] for index in batch[2:]]
+    for start in range(0, 24, 4)
+  ]
+  for each in passes:
+    assert sorted(each) == list(range(6))
+  for each in others:
+    assert sorted(each) == list(range(6, 18))
+  # Each pass has an order of its own.
+  assert len({str(each) for each in passes}) > 6
+  assert len({str(each) for each in others}) == 6
+
+
+def test_seeds_mix_in_orders_of_their_own():
+  runs = [mixed_order(steps=12, seed=seed) for seed in range(3)]
+  for part in (slice(2), slice(2, None)):
+    orders = [str([batch[part] for batch in run]) for run in runs]
+    assert len(set(orders)) == 3
+
+
+@pytest.mark.parametrize(
+  ('examples', 'batch', 'size'),
+  [(6, 0, 5), (6, 5, 5), (6, 7, 9), (6, 2, 15), (18, 2, 5)],
+)
+def test_a_mixture_that_fills_no_batch_is_refused(examples, batch, size):
+  mixture = pipeline.Mixture(examples, batch)
+  unlabelled = 18 - examples
+  words = f'batches of {size}, {batch} of them .* {unlabelled} unlabelled'
+  with pytest.raises(ValueError, match=words):
+    mixed_order(batch_size=size, mixture=mixture)
+
+
 @pytest.mark.parametrize('count', [1, 7, 8, 9])
 def test_evaluation_sees_every_example_once(count):
   source = memory_source(count)
