@@ -4,21 +4,19 @@ All stages are resolved before the first one starts, so that a mistake in the
 last stage is told before the first step and not after hours.
 """
 
-import bisect
 import functools
-import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from ssljax import build, core, parallel, workdir
 from ssljax.checkpoint import read
 from ssljax.core import Method
+from ssljax.cost import cost_of, steps_for
 from ssljax.data import pipeline, sources
 from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError, check_known
@@ -170,7 +168,7 @@ def resolve(
     if not workdir.is_finished(folder / name)
   }
   check_splits(left, dataset)
-  run = _Run(config, networks, folder, task, dataset)
+  run = _Run(config, networks, folder, task, dataset, {})
   stages: dict[str, Stage] = {}
   for name, stage in left.items():
     stages[name] = _resolved(run, name, stage, methods[name], stages)
@@ -180,13 +178,26 @@ def resolve(
 
 
 class _Run(NamedTuple):
-  """What all stages of a run share."""
+  """What all stages of a run share; `costs` has what has been counted."""
 
   config: Any
   networks: dict[str, dict[str, Any]]
   folder: pathlib.Path
   task: Task
   dataset: Dataset
+  costs: dict[str, Callable[[int], float]]
+
+  def cost(
+    self,
+    described: Mapping[str, Any],
+    method: Method,
+    batch: Mapping[str, jax.ShapeDtypeStruct],
+    examples: int,
+  ) -> Callable[[int], float]:
+    """`cost.cost_of`; a table has many stages that cost the same."""
+    named = [described[part] for part in ('method', 'views', 'freeze')]
+    key = repr((named, sorted(batch.items()), examples))
+    return self.costs.setdefault(key, cost_of(method, batch, examples))
 
 
 def _source_of(
@@ -257,7 +268,7 @@ def _resolved(
   )
   plain = make()
   batch_size, example = _checked_batch(run, name, described, plain, source)
-  cost = cost_of(plain, example, len(source))
+  cost = run.cost(described, plain, example, len(source))
   steps = steps_of(described, source, cost, earlier, folder)
   optimizer = functools.partial(
     build.optimizer, described, task=task, steps=steps
@@ -348,85 +359,6 @@ def steps_of(
   if steps < 0:
     raise UserError(f'Found {steps} steps; expected 0 or more.')
   return steps
-
-
-def steps_for(spent: float, cost: Callable[[int], float]) -> int:
-  """The number of steps whose FLOPs are nearest to those that may be spent."""
-  most = math.ceil(spent / cost(1))
-  while cost(most) < spent:  # where the first step costs more than the others
-    most *= 2
-  # The first number of steps that costs as much, or more.
-  enough = bisect.bisect_left(range(most), spent, key=cost)
-  return min(
-    (enough, max(enough - 1, 0)), key=lambda steps: abs(cost(steps) - spent)
-  )
-
-
-def cost_of(
-  method: Method, batch: Mapping[str, Any], examples: int
-) -> Callable[[int], float]:
-  """A function from a number of steps to their FLOPs.
-
-  The FLOPs are those of the loss and its gradient in each step, teachers
-  included, and those of `before_epoch` in each epoch. The optimizer's step and
-  moving averages are left out: they cost a few FLOPs a parameter, which the
-  loss uses for every frame of every image.
-
-  Args:
-    method: the objective, on one device.
-    batch: arrays, or their shapes.
-    examples: the number of examples of an epoch.
-  """
-  size = len(batch['index'])
-  step = functools.cache(functools.partial(loss_flops, method, batch))
-  encode = functools.cache(functools.partial(encode_flops, method, batch))
-
-  def features():
-    return encode() * examples / size
-
-  @functools.cache
-  def begin(epoch):
-    shapes = _shapes(method, batch)
-    return method.epoch_flops(*shapes, features, epoch)
-
-  def cost(steps):
-    epochs = range(math.ceil(steps / (examples // size)))
-    return steps * step() + sum(begin(epoch) for epoch in epochs)
-
-  return cost
-
-
-def _shapes(method: Method, batch: Mapping[str, Any]) -> tuple[Any, Any]:
-  """The shapes of params and method state, found without a computation."""
-  return jax.eval_shape(method.init, jax.random.key(0), batch)
-
-
-def _counted(function: Callable[..., Any], *arguments: Any) -> float:
-  """FLOPs of a function, as XLA counts them; arguments may be shapes."""
-  counted: Any = jax.jit(function).lower(*arguments).cost_analysis()
-  return float(counted['flops'])
-
-
-def encode_flops(method: Method, batch: Mapping[str, Any]) -> float:
-  """FLOPs of the features of one batch, as XLA counts them."""
-  return _counted(method.encode, *_shapes(method, batch), batch['image'])
-
-
-def loss_flops(method: Method, batch: Mapping[str, Any]) -> float:
-  """FLOPs of the loss and its gradient on one batch, as XLA counts them.
-
-  Args:
-    method: the objective, on one device.
-    batch: arrays, or their shapes.
-  """
-
-  def gradient(key, batch):
-    params, method_state = method.init(key, batch)
-    loss = jax.value_and_grad(method.loss, has_aux=True)
-    return loss(params, method_state, batch, key, jnp.zeros((), jnp.int32))
-
-  arguments = jax.random.key(0), batch
-  return _counted(gradient, *arguments) - _counted(method.init, *arguments)
 
 
 def check_taken(

@@ -12,8 +12,7 @@ import pytest
 import tiny_ocr
 
 import ssljax
-from ssljax import evals, flags, main, train
-from ssljax import stage as stage_lib
+from ssljax import cost, evals, flags, main, train
 from ssljax.checkpoint import read
 from ssljax.data import datasets
 from ssljax.workdir import claim
@@ -236,7 +235,7 @@ def test_a_finished_run_returns_at_once(undisturbed, data_dir, monkeypatch):
   monkeypatch.setattr(train, 'fit', train_nothing)
   # Nor is its data opened, which may have to be rendered anew.
   monkeypatch.setattr(datasets.Rendered, '_open', train_nothing)
-  monkeypatch.setattr(stage_lib, 'loss_flops', train_nothing)
+  monkeypatch.setattr(cost, 'loss_flops', train_nothing)
   before = {
     file: file.stat().st_mtime_ns
     for stage in STAGES

@@ -10,6 +10,7 @@ import pytest
 import tiny_ocr
 
 from configs import simclr_ocr
+from ssljax import cost as cost_lib
 from ssljax import stage, tasks
 from ssljax.clustering import kmeans_flops
 from ssljax.errors import UserError, check_known
@@ -28,7 +29,7 @@ def _batch(size):
 
 @functools.cache
 def _cost(name, size=8):
-  return stage.loss_flops(making.method(CONFIG, name), _batch(size))
+  return cost_lib.loss_flops(making.method(CONFIG, name), _batch(size))
 
 
 def test_the_cost_of_a_step_grows_with_the_batch():
@@ -41,7 +42,7 @@ def test_a_frozen_encoder_has_no_backward_pass():
   """Or equal compute would be compared with FLOPs that nobody spends."""
   config = simclr_ocr.get_config('laptop')
   head, finetune = (
-    stage.loss_flops(making.method(config, name), _batch(8))
+    cost_lib.loss_flops(making.method(config, name), _batch(8))
     for name in ('head', 'finetune')
   )
   # A third, and the views.
@@ -74,7 +75,7 @@ def test_equal_compute_is_equal_within_a_hundredth():
   found = stage.steps_of(
     _description(match_compute=tuple(steps), steps=None),
     making.text_source(['1'] * 32),
-    stage.cost_of(making.method(CONFIG, 'supervised'), _batch(8), 32),
+    cost_lib.cost_of(making.method(CONFIG, 'supervised'), _batch(8), 32),
     earlier,
     None,
   )
@@ -107,7 +108,7 @@ def _pretrained(examples=32, **options):
     }  # fmt: skip
   kept = {'examples': examples} if 'clusters' in options else {}
   method = making.method(config, 'pretrain', **kept)
-  return method, stage.cost_of(method, _batch(8), examples)
+  return method, cost_lib.cost_of(method, _batch(8), examples)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_the_cost_of_a_stage_has_what_its_epochs_begin_with(
 ):
   """Rule 52: version 1 encodes all examples in each epoch, 2 in the first."""
   method, cost = _pretrained(name=name, clusters=6, **options)
-  step = stage.loss_flops(method, _batch(8))
+  step = cost_lib.loss_flops(method, _batch(8))
   plain = np.zeros((32, 32, 96, 3), np.uint8)
   key = jax.random.key(0)
   shapes = jax.eval_shape(method.init, key, _batch(8))
@@ -142,7 +143,7 @@ def test_the_cost_of_a_stage_has_what_its_epochs_begin_with(
 
 def test_a_method_that_renews_nothing_costs_its_steps():
   method, cost = _pretrained(name='simclr')
-  assert cost(9) == 9 * stage.loss_flops(method, _batch(8))
+  assert cost(9) == 9 * cost_lib.loss_flops(method, _batch(8))
 
 
 def test_the_pass_of_a_teacher_is_counted():
@@ -150,8 +151,8 @@ def test_the_pass_of_a_teacher_is_counted():
   options = {'predict': True}
   simsiam, _ = _pretrained(name='simsiam', stop_gradient=True, **options)
   byol, _ = _pretrained(name='byol', momentum=0.98, **options)
-  encoded = stage.encode_flops(byol, _batch(8))
-  more = stage.loss_flops(byol, _batch(8)) - stage.loss_flops(
+  encoded = cost_lib.encode_flops(byol, _batch(8))
+  more = cost_lib.loss_flops(byol, _batch(8)) - cost_lib.loss_flops(
     simsiam, _batch(8)
   )
   assert more == pytest.approx(2 * encoded, rel=0.1)
@@ -329,8 +330,10 @@ def test_a_stage_has_spent_what_its_epochs_begin_with(tmp_path):
     config.pretrain.method = {'name': 'deepcluster', 'instances': pool}
   first, *_, last = _resolve(config, tmp_path)
   method = making.method(config, 'pretrain', examples=32)
-  steps = first.steps * stage.loss_flops(method, first.example)
-  passes = 3 * 4 * stage.encode_flops(method, first.example)  # of four batches
+  steps = first.steps * cost_lib.loss_flops(method, first.example)
+  passes = (
+    3 * 4 * cost_lib.encode_flops(method, first.example)
+  )  # of four batches
   clustering = 3 * kmeans_flops(32 * 12, 16, clusters=64, iterations=20)
   spent = first.summary()['flops']
   assert spent == pytest.approx(steps + passes + clustering)
