@@ -44,14 +44,14 @@ def cost_of(
   encode = functools.cache(functools.partial(encode_flops, method, batch))
 
   # Few labels make thousands of epochs, so nothing is traced once an epoch.
-  shapes = functools.cache(functools.partial(_shapes, method, batch))
+  known = functools.cache(functools.partial(shapes, method, batch))
 
   def features():
     return encode() * examples / size
 
   @functools.cache
   def begin(epoch):
-    return method.epoch_flops(*shapes(), features, epoch)
+    return method.epoch_flops(*known(), features, epoch)
 
   def cost(steps):
     epochs = range(math.ceil(steps / (examples // size)))
@@ -60,7 +60,7 @@ def cost_of(
   return cost
 
 
-def _shapes(method: Method, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+def shapes(method: Method, batch: Mapping[str, Any]) -> tuple[Any, Any]:
   """The shapes of params and method state, found without a computation."""
   return jax.eval_shape(method.init, jax.random.key(0), batch)
 
@@ -73,7 +73,7 @@ def _counted(function: Callable[..., Any], *arguments: Any) -> float:
 
 def encode_flops(method: Method, batch: Mapping[str, Any]) -> float:
   """FLOPs of the features of one batch, as XLA counts them."""
-  return _counted(method.encode, *_shapes(method, batch), batch['image'])
+  return _counted(method.encode, *shapes(method, batch), batch['image'])
 
 
 def loss_flops(method: Method, batch: Mapping[str, Any]) -> float:

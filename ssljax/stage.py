@@ -16,7 +16,7 @@ import optax
 from ssljax import build, core, parallel, workdir
 from ssljax.checkpoint import read
 from ssljax.core import Method
-from ssljax.cost import cost_of, steps_for
+from ssljax.cost import cost_of, shapes, steps_for
 from ssljax.data import pipeline, sources
 from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError, check_known
@@ -392,7 +392,7 @@ def check_taken(
 
 def shapes_of(stage: Stage) -> core.Params:
   """The shapes of a stage's params, found without a computation."""
-  return _shapes(stage.method, stage.example)[0]
+  return shapes(stage.method, stage.example)[0]
 
 
 def taken(stage: Stage) -> dict[str, dict[str, Any]]:
