@@ -116,7 +116,13 @@ def test_strings_are_compared_whole():
   b = _labels(['a', 'ab', 'ac', 'a'])
   assert ctc.same(a, b).tolist() == [True, True, False, False]
   assert ctc.known(a).tolist() == [True, True, True, False]
-  assert ctc.size(a).tolist() == [1, 2, 2, 0]
+  counts = ctc.counts(_labels(['a', 'bb', 'acac', '']), CHARSET.classes)
+  assert counts.tolist() == [
+    [0, 1, 0, 0],
+    [0, 0, 2, 0],
+    [0, 2, 0, 2],
+    [0, 0, 0, 0],
+  ]
 
 
 def test_classes():
@@ -137,4 +143,6 @@ def test_classes():
   np.testing.assert_array_equal(
     cross_entropy.same(labels, guesses), labels == guesses
   )
-  np.testing.assert_array_equal(cross_entropy.size(labels), np.ones(40))
+  np.testing.assert_array_equal(
+    cross_entropy.counts(labels, 5), labels[:, None] == np.arange(5)
+  )

@@ -24,6 +24,7 @@ CHARSET = Charset('abc')
 ROWS, LABELLED, CLASSES = 16, 5, 4
 STRIDE, FRAMES, LENGTH = 4, 5, 4
 AXIS = 'devices'
+SHARES = (0, 0.5, 0.3, 0.2)  # of the characters that 'text' aligns with
 
 
 class Frames(nn.Module):
@@ -71,6 +72,7 @@ def _method(name, axis_name=None):
     network.head,
     criterion=network.criterion,
     momentum=0.75,
+    shares=SHARES if network.text else (),
     axis_name=axis_name,
   )
 
@@ -131,6 +133,9 @@ def _state(name):
     'batch_stats': jax.tree.map(moved, state['batch_stats']),
   }
   state = {**state, 'target': target}
+  if 'alignment' in state:
+    bias = jnp.float32([0, 0.5, -0.7, 0.2])
+    state['alignment'] = {**state['alignment'], 'bias': bias}
   return jax.device_get((scaled(params), state))
 
 
@@ -172,6 +177,8 @@ def _reference(name):
   (params, state), batch = _state(name), _batch(name)
   target = state['target']
   taught = _logits(name, target['params'], target['batch_stats'], False)
+  if 'alignment' in state:
+    taught += np.float64(state['alignment']['bias'])
   seen = _logits(name, params, state['batch_stats'], True)
   total, guesses, confidences = 0.0, [], []
   for row in range(ROWS):
