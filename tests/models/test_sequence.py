@@ -11,6 +11,7 @@ from jax import lax
 
 from configs import simclr_ocr
 from ssljax import build
+from ssljax.methods.recognize import recognize
 from ssljax.models.convolution import conv_general_dilated
 from ssljax.models.sequence import CtcHead, SequenceEncoder, positions
 
@@ -199,3 +200,73 @@ def test_the_head_of_ctc():
   assert set(variables['params']) == {'Dense_0', 'Dense_1'}
   assert logits.shape == (2, 5, 11)
   assert logits.dtype == jnp.float32
+
+
+def _standardized(frozen, *, start=None, rows=64, standardize=True):
+  """(method, params, state before, state after) of steps on masked frames."""
+  method = recognize(
+    SequenceEncoder(**TINY | {'layers': 0}),
+    CtcHead(5, 8, standardize=standardize),
+    freeze=('encoder',) if frozen else (),
+  )
+  rng = np.random.default_rng(0)
+  batch = {
+    'image': rng.integers(0, 256, (rows, 16, 32, 3)).astype(np.uint8),
+    'index': np.arange(rows, dtype=np.int32),
+    'label': np.ones((rows, 2), np.int32),
+    'width': rng.integers(1, 33, rows).astype(np.int32),
+  }
+  params, before = jax.jit(method.init)(jax.random.key(0), batch)
+  before = start or before
+
+  @jax.jit
+  def step(state):
+    return method.loss(params, state, batch, jax.random.key(0), 0)[1][0]
+
+  after = before
+  for _ in range(100):
+    after = step(after)
+  return method, params, batch, before, after
+
+
+def test_a_head_standardises_the_frames_that_are_shown():
+  """To mean 0 and deviation 1, whatever the frames of padding hold."""
+  method, params, batch, _, state = _standardized(frozen=True)
+  found = state['batch_stats']['head']['BatchNorm_0']
+  features = np.asarray(method.encode(params, state, batch['image']))
+  shown = np.arange(features.shape[1]) < -(-batch['width'][:, None] // 4)
+  assert 0.2 < shown.mean() < 0.8
+  rows = np.float64(features[shown])
+  np.testing.assert_allclose(found['mean'], rows.mean(axis=0), atol=1e-3)
+  np.testing.assert_allclose(found['var'], rows.var(axis=0), atol=1e-3)
+  # A head behind them sees that: its logits are those of standard features.
+  rows = (rows - rows.mean(axis=0)) / np.sqrt(rows.var(axis=0) + 1e-5)
+  assert np.abs(rows.std(axis=0) - 1).max() < 1e-2
+  bare = {'params': params['head']}
+  expected = CtcHead(5, 8).apply(bare, jnp.float32(rows[None]))[0]
+  logits = method.predict(params, state, batch['image'], batch['width'])
+  np.testing.assert_allclose(logits[shown], expected, atol=2e-2)
+
+
+def test_standardising_stays_fixed_while_the_encoder_trains():
+  *_, learned = _standardized(frozen=True)
+  *_, before, after = _standardized(frozen=False, start=learned)
+  for a, b in zip(
+    jax.tree.leaves(before['batch_stats']),
+    jax.tree.leaves(after['batch_stats']),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_head_that_standardises_has_the_same_params():
+  """And without it, no statistics; at the start they change nothing."""
+  method, params, batch, state, after = _standardized(True, standardize=False)
+  other, same, _, started, _ = _standardized(True)
+  assert not jax.tree.leaves(state) and not jax.tree.leaves(after)
+  jax.tree.map(np.testing.assert_array_equal, params, same)
+  np.testing.assert_allclose(
+    method.predict(params, state, batch['image']),
+    other.predict(same, started, batch['image']),
+    atol=1e-4,
+  )
