@@ -89,6 +89,8 @@ def test_an_alarm_is_raised_once():
     ('projection_std', 0.11, 0.09, SAME),
     ('effective_rank', 1.4, 1.2, 'along one direction only'),
     ('clusters', 1.6, 1.4, 'nearly all examples are in one cluster'),
+    ('variety', 0.06, 0.04, 'reads nearly all unlabelled images alike'),
+    ('trust', 0.6, 0.4, 'sure of itself and wrong about the labelled'),
   ],
 )
 def test_each_sign_says_what_it_shows(figure, healthy, bad, words):
@@ -98,6 +100,39 @@ def test_each_sign_says_what_it_shows(figure, healthy, bad, words):
   assert f'({figure} {bad}, below' in message
   others = {sign.meaning for sign in health.SIGNS if sign.figure != figure}
   assert not any(other + ' (' in message for other in others)
+
+
+HEALTHY = {
+  'loss': 2.0,
+  'confidence': 0.25,
+  'agreement': 1.0,
+  'trust': 1.05 / 0.3,
+  'variety': 0.95,
+  'right': 0.3,
+  'truth_known': 1.0,
+  'labelled_share': 0.6,
+  'infeasible': 0.0,
+}
+
+
+@pytest.mark.parametrize(
+  ('figures', 'raised'),
+  [
+    ({}, set()),
+    # Before it has learned anything, but reads each image in its own way.
+    ({'confidence': 0.0, 'agreement': 0.0, 'trust': 1.0, 'right': 0}, set()),
+    ({'confidence': 0.99, 'agreement': 0.97, 'trust': 1.02 / 1.04}, set()),
+    # All blank, or one string.
+    ({'variety': 0.0, 'agreement': 0.0, 'right': 0.0}, {'variety'}),
+    # Sure, and wrong.
+    ({'confidence': 0.9, 'agreement': 0.3, 'trust': 0.35 / 0.95}, {'trust'}),
+  ],
+)
+def test_self_training_that_goes_wrong_is_told(figures, raised):
+  monitor = Monitor()
+  for step in range(20, 501, 20):
+    monitor.read(step, HEALTHY | figures)
+  assert set(monitor.raised) == raised
 
 
 @pytest.mark.parametrize('candidates', [16, 4097])
