@@ -1,4 +1,4 @@
-"""Every program of examples/, at a small size, as a person starts it."""
+"""Examples of a stage, and every program of examples/ as a person starts it."""
 
 import os
 import pathlib
@@ -6,13 +6,85 @@ import re
 import subprocess
 import sys
 
+import making
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow  # starts processes
+from ssljax import examples
+from ssljax.data import sources
+
+slow = pytest.mark.slow  # starts processes
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = sorted(path.name for path in (ROOT / 'examples').glob('*.py'))
 SMALL = {'simclr.py': ('--steps=20', '--batch_size=64')}
+
+
+def _source(count, first=0):
+  """Examples whose pixels and texts tell them apart."""
+  source = making.text_source([str(first + n) for n in range(count)], width=8)
+  columns = source.gather(range(count))
+  columns['image'][:] = (first + np.arange(count))[:, None, None, None]
+  # As in a subset: indices that are no positions.
+  columns['index'] = columns['index'] * 7 + 5
+  return sources.MemorySource(columns, source.layouts)
+
+
+def _alike(source, count):
+  """What `gather` gives is what one by one gives."""
+  batch = source.gather(np.arange(count)[::-1])
+  singles = [source[place] for place in reversed(range(count))]
+  assert set(batch) == set(singles[0])
+  for name, column in batch.items():
+    np.testing.assert_array_equal(column, [each[name] for each in singles])
+  return {name: column[::-1] for name, column in batch.items()}
+
+
+def test_a_repeated_source_shows_the_same_pixels_under_other_indices():
+  source = _source(3)
+  repeated = examples.enough(source, 8)
+  assert len(repeated) == 9
+  batch = _alike(repeated, 9)
+  assert batch['index'].tolist() == list(range(9))
+  assert batch['index'].dtype == np.int32
+  assert batch['image'][:, 0, 0, 0].tolist() == [0, 1, 2] * 3
+  assert batch['text'].tolist() == ['0', '1', '2'] * 3
+  texts = [repeated.describe(place).text for place in range(9)]
+  assert texts == batch['text'].tolist()
+  for position in (-1, 9):
+    with pytest.raises(IndexError):
+      repeated[position]
+  assert len(list(repeated)) == 9
+  # Enough already: the source itself.
+  assert examples.enough(source, 3) is source
+
+
+def test_a_mixed_source_flags_its_labelled_examples():
+  repeated = examples.enough(_source(3), 6)
+  mixed = examples.Mixed(repeated, _source(5, first=100))
+  batch = _alike(mixed, 11)
+  assert batch['labelled'].tolist() == [True] * 6 + [False] * 5
+  assert batch['labelled'].dtype == bool
+  assert batch['index'].tolist() == list(range(11))
+  assert batch['text'].tolist() == ['0', '1', '2'] * 2 + [
+    str(number) for number in range(100, 105)
+  ]
+  # In any order.
+  places = [7, 0, 10, 3]
+  found = mixed.gather(places)
+  for name, column in found.items():
+    np.testing.assert_array_equal(column, batch[name][places])
+
+
+def test_labels_are_counted_once():
+  source, others = _source(3), _source(5, first=100)
+  repeated = examples.enough(source, 8)
+  for each in (
+    source,
+    repeated,
+    examples.Mixed(source, others),
+    examples.Mixed(repeated, others),
+  ):
+    assert examples.labelled_of(each) is source
 
 
 def _run(name, *arguments):
@@ -41,6 +113,7 @@ def outputs(tmp_path_factory):
   return found, folder
 
 
+@slow
 @pytest.mark.parametrize('name', EXAMPLES)
 def test_the_loss_of_an_example_falls(outputs, name):
   found, _ = outputs
@@ -48,6 +121,7 @@ def test_the_loss_of_an_example_falls(outputs, name):
   assert last < first - 0.3
 
 
+@slow
 def test_simclr_beside_chance_and_raw_pixels(outputs):
   found, folder = outputs
   output = found['simclr.py']
@@ -63,6 +137,7 @@ def test_simclr_beside_chance_and_raw_pixels(outputs):
   assert features.shape == (1200, 128) and features.std(axis=0).min() > 0
 
 
+@slow
 def test_simclr_learns_from_an_array(tmp_path):
   """Of one's own images, which have no labels."""
   images = np.random.default_rng(0).integers(0, 256, (20, 12, 12, 3), np.uint8)
@@ -81,6 +156,7 @@ def test_simclr_learns_from_an_array(tmp_path):
   assert np.load(tmp_path / 'features.npy').shape == (20, 128)
 
 
+@slow
 def test_simclr_refuses_other_arrays(tmp_path):
   np.save(tmp_path / 'images.npy', np.zeros((20, 12, 12, 3)))
   run = _run('simclr.py', f'--images={tmp_path / "images.npy"}')

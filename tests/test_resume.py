@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_ocr
 
-from configs import deepcluster_ocr, moco_ocr, pretext_ocr
+from configs import deepcluster_ocr, moco_ocr, pretext_ocr, simclr_ocr
 from ssljax import main, train
 from ssljax.checkpoint import read
 
@@ -22,6 +22,14 @@ def _task(task, scale):
   return config
 
 
+def _self_training(scale):
+  config = simclr_ocr.get_config(scale)
+  config.pretrain = config.self_train
+  config.pretrain.take = {}
+  config.pretrain.data.update(count=3, labelled=4)
+  return config
+
+
 # With the step to stop at: epochs are of 8 steps, a checkpoint is due every 5.
 RECIPES = {
   # A queue with its pointer, and a momentum copy.
@@ -30,6 +38,9 @@ RECIPES = {
   'deepcluster_v2': (deepcluster_ocr.get_config, 8),
   # Two pools of pictures, and critics with an optimizer of their own.
   'cyclegan': (functools.partial(_task, 'cyclegan'), 6),
+  # A teacher, and two orders of examples that are not of one length. Three
+  # labels are fewer than a batch has.
+  'self_training': (_self_training, 6),
 }
 
 
