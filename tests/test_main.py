@@ -282,6 +282,20 @@ def test_killed_and_resumed_is_bit_equal(undisturbed, interrupted):
   assert one.read_text() == other.read_text()
 
 
+def test_a_head_takes_its_statistics_along(undisturbed):
+  """It learns them on the frozen encoder, and finetuning keeps them."""
+  workdir = undisturbed[0]
+  learned, kept = (
+    read(workdir / stage / 'checkpoints', 'method_state').state['method_state'][
+      'batch_stats'
+    ]['head']
+    for stage in ('head', 'finetune')
+  )
+  jax.tree.map(np.testing.assert_array_equal, learned, kept)
+  (norm,) = learned.values()
+  assert norm['mean'].all() and (norm['var'] != 1).all()
+
+
 @pytest.mark.parametrize(
   ('place', 'stage', 'step'), [(0, 'pretrain', 1), (3, 'supervised', 5)]
 )
