@@ -7,8 +7,8 @@ row has the same labels, views and settings: AdamW at 2e-3, which was not tuned
 for any row. Each draw of the labels has a training seed and a pretraining of
 its own. Fewer labels of a draw are contained in more.
 Expected: `docs/labels.md`.
-Cost at `laptop`, three draws on 2 CPU cores: `digits` about 15 minutes,
-`glyphs` about two hours, resumable.
+Cost at `laptop`, three draws on 2 CPU cores, resumable: `digits` about 15
+minutes, `glyphs` about two hours (estimated from the FLOPs).
 
   python -m ssljax.main --config=configs/labels_images.py --workdir=GLYPHS
   python -m ssljax.main --config=configs/labels_images.py:dataset=digits \\
