@@ -56,7 +56,7 @@ ARGUMENTS = {
   'pretext_ocr': [f'smoke,task={each}' for each in TASKS],
   'supervised_ocr': ('smoke', 'article'),
   'article_table': ('smoke',),
-  'compare_ocr': ('smoke,seeds=2',),
+  'labels_ocr': ('smoke,draws=1',),
   'simsiam_warnings': ('smoke',),
   'text_fractions': ('smoke',),
   'text_methods': ('smoke',),
@@ -99,6 +99,7 @@ ARGUMENTS = {
   'pretext_images': [f'smoke,task={each}' for each in TASKS],
   'supervised_images': ('smoke', 'smoke,share=0.1'),
   'image_methods': ('smoke',),
+  'labels_images': ('smoke,draws=1',),
   'labels_images': ('smoke,dataset=digits,draws=1',),
 }
 ON_EIGHT = ('simclr_ocr', 'moco_images', 'swav_images', 'deepcluster_ocr')
@@ -185,10 +186,11 @@ def kind(config, stage: str) -> str:
   for key in ('seed', 'steps', 'epochs', 'batch_size', 'probe'):
     del described[key]
   del described['data']['count'], described['optimizer']['learning_rate']
+  described['data'].pop('draw', None)
   described['take'] = sorted(described['take'])
   for key in ('match_compute', 'best_rate_of'):
     described[key] = bool(described[key])
-  shared = ('encoder', 'projector', 'predictor', 'head_width')
+  shared = ('encoder', 'projector', 'predictor', 'head_width', 'standardize')
   parts = {key: config.get(key) for key in shared}
   task = {'text': 'charset' in config.data, 'size': config.data.get('size')}
   return json.dumps([described, parts, task], sort_keys=True, default=dict)
