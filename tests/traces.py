@@ -99,7 +99,6 @@ ARGUMENTS = {
   'pretext_images': [f'smoke,task={each}' for each in TASKS],
   'supervised_images': ('smoke', 'smoke,share=0.1'),
   'image_methods': ('smoke',),
-  'labels_images': ('smoke,draws=1',),
   'labels_images': ('smoke,dataset=digits,draws=1',),
 }
 ON_EIGHT = ('simclr_ocr', 'moco_images', 'swav_images', 'deepcluster_ocr')
