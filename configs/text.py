@@ -325,88 +325,87 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   """
   known = {'data': '', 'charset': '', 'take': '', 'start': ''} | further
   options = common.parse_arg(arg, **known)
-  title, scale = title.format(**options), options.scale
-  unlabelled = options.data and not labels_of(options.data)
-  start = options.start or 'pretrain'
-  if unlabelled and options.charset:
-    start = options.start or 'rendered'
+  title, scale, own = title.format(**options), options.scale, options.data
+  start, chain = chain_of(options)
+  data = common.own_data(own, options.charset, scale) if own else None
+  config = base(scale, data)
+  made = stages(scale, **{name: options[name] for name in further})
+  made['rendered'] = rendered(scale)
+  # An encoder that another run has pretrained takes the place of a stage.
+  origin = options.take or 'pretrain'
+  config.recipe = tuple(
+    each for each in chain if each != 'pretrain' or not options.take
+  )
+  if 'finetune' in chain:
+    config.recipe += ('supervised',)
+  config.update({name: made[name] for name in config.recipe})
+  labels = f'{made["finetune"].data.count or "40,000"} labels, all layouts'
+  if own:
+    labels = f'the labels of {own}'
+    for name in config.recipe:
+      config[name].data.count = None  # takes all labels
+  before = ''
+  for name in chain:
+    if before:
+      parts = ('encoder',) if before == origin else ('encoder', 'head')
+      config[name].take = dict.fromkeys(parts, before)
+    before = origin if name == 'pretrain' else name
+  if 'finetune' not in chain and 'self_train' in chain:
+    config.self_train.data.split = 'rendered'
+  if 'supervised' in config.recipe:
+    spent = config.recipe[:-1]
+    config.supervised.update(steps=None, epochs=0, match_compute=spent)
+  begun = {'pretrain': title, 'rendered': 'rendered text'}
+  begun['both'] = f'{title} + rendered text'
+  titles = {
+    'rendered': begun[start],
+    'head': f'{title} + head',
+    'finetune': f'{begun[start]} + finetune',
+    'self_train': f'{begun[start]} + self-training',
+    'supervised': EQUAL,
+  }
+  config.rows = tuple(
+    (labels, titles[name], (name,)) for name in config.recipe if name in titles
+  )
+  whole, finetune = titles['self_train'], titles['finetune']
+  config.differences = ((whole, EQUAL), (whole, finetune))
+  return config
+
+
+def chain_of(options) -> tuple[str, list[str]]:
+  """How a reader begins, and its stages one after another.
+
+  Raises:
+    ValueError: an unknown start, or one that the other options exclude.
+  """
+  labels = pathlib.Path(options.data) / 'labels.csv'
+  unlabelled = bool(options.data) and not labels.exists()
+  # Rendered text needs characters that somebody names.
+  default = 'rendered' if unlabelled and options.charset else 'pretrain'
+  start = options.start or default
   if start not in STARTS or (start != 'pretrain' and not options.data):
     raise ValueError(
       f'Found start={start}; expected one of {", ".join(STARTS)}, and with '
       'data=DIR where text is rendered first.'
     )
-  data = common.data(scale)
-  if options.data:
-    data = common.own_data(options.data, options.charset, scale)
-  config = base(scale, data)
-  config.update(stages(scale, **{name: options[name] for name in further}))
-  size = 'gpu' if scale == 'article' else scale
-  config.rendered = labelled(
-    size, split='rendered', count=None, steps=SIZES[size]['rendered']
-  )
-  labels = f'{config.finetune.data.count or "40,000"} labels, all layouts'
-  if options.data:
-    labels = f'the labels of {options.data}'
-    for stage in ('head', 'finetune', 'self_train', 'supervised'):
-      config[stage].data.count = None  # takes all labels
-  chain = [*STARTS[start], 'self_train']
-  if unlabelled:
-    _without_labels(config, chain)
   if options.take and start == 'rendered':
     raise ValueError(
       f'Found take={options.take} with start=rendered, which takes no encoder; '
       'expected start=pretrain or start=both.'
     )
-  if options.take and chain[0] == 'pretrain':
-    config[chain[1]].take.encoder = options.take
-    del chain[0]
-  elif len(chain) > 1 and chain[0] == 'pretrain':
-    config[chain[1]].take.encoder = 'pretrain'
-  if 'rendered' in chain:
-    after = config[chain[chain.index('rendered') + 1]]
-    after.take.update(encoder='rendered', head='rendered')
-  config.recipe = (
-    (*chain, 'supervised') if 'finetune' in chain else tuple(chain)
-  )
-  config.supervised.update(steps=None, epochs=0, match_compute=tuple(chain))
-  for stage in {'pretrain', 'rendered', 'head', 'finetune', 'supervised'}:
-    if stage not in config.recipe:
-      del config[stage]
-  first = {'rendered': 'rendered text', 'both': f'{title} + rendered text'}
-  title = first.get(start, title)
-  last = {
-    f'{title} + head': 'head',
-    first.get(start, ''): 'rendered',
-    f'{title} + finetune': 'finetune',
-    f'{title} + self-training': 'self_train',
-    EQUAL: 'supervised',
-  }
-  config.rows = tuple(
-    (labels, row, (stage,))
-    for row, stage in last.items()
-    if stage in config.recipe
-  )
-  whole = f'{title} + self-training'
-  config.differences = ((whole, EQUAL), (whole, f'{title} + finetune'))
-  return config
+  chain = [*STARTS[start], 'self_train']
+  if unlabelled and start == 'pretrain':
+    return start, chain[:1]  # there is nothing to read by
+  if unlabelled:
+    chain.remove('finetune')
+  return start, chain
 
 
-def labels_of(directory: str) -> bool:
-  """Whether a folder of the user's images has labels."""
-  return (pathlib.Path(directory) / 'labels.csv').exists()
-
-
-def _without_labels(config: ConfigDict, chain: list[str]) -> None:
-  """Lets rendered text be the labelled part of self-training.
-
-  Without rendered text there is nothing to read by, and only pretraining is
-  left.
-  """
-  if 'rendered' not in chain:
-    chain[1:] = []
-    return
-  chain.remove('finetune')
-  config.self_train.data.split = 'rendered'
+def rendered(scale: str) -> ConfigDict:
+  """The stage that learns to read from rendered text."""
+  size = 'gpu' if scale == 'article' else scale
+  steps = SIZES[size]['rendered']
+  return labelled(size, split='rendered', count=None, steps=steps)
 
 
 def linked(plain: dict, suffix: str) -> dict:
