@@ -48,7 +48,9 @@ def of_draw(scale: str, draw: int):
 def get_config(arg=None):
   """`--config=configs/labels_ocr.py:SCALE,draws=3`."""
   options = common.parse_arg(arg, scales=('smoke', 'laptop'), draws=3)
-  config = text.table(text.base(options.scale), options.draws, of_draw)
+  config = text.base(options.scale)
+  config.data.counts.train = max(config.data.counts.train, 1150)  # of `smoke`
+  config = text.table(config, options.draws, of_draw)
   config.recipe = tuple(
     sorted(config.recipe, key=lambda stage: stage.split('_')[0] in LAST)
   )

@@ -282,6 +282,7 @@ def article_stages(method) -> dict:
     'self_train': self_training(
       'gpu',
       epochs=1,
+      steps=None,
       count=None,
       optimizer=ARTICLE_ADAMW | {'learning_rate': 3e-4},
       **(labelled | {'batch_size': 32, 'labelled': 8}),
