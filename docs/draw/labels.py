@@ -54,17 +54,22 @@ def records(run: pathlib.Path) -> list[dict[str, Any]]:
   layouts has three records: 'labelled', 'unlabelled', and both together. The
   figures named edit_distance_accuracy and exact_match are means over the draws.
   `sd`, `low`, `high` and `by_draw` are of the first, and those that begin with
-  exact_match_ are of the second.
+  exact_match_ are of the second. A row of an unfinished run has fewer draws.
   """
   config = read_json(run / 'config.json')
+  done = [
+    (label_set, name, finished(run, stages))
+    for label_set, name, stages in config['rows']
+  ]
+  done = [row for row in done if row[-1]]
   seeds = {
     (label_set, name): [
       config['seed'] + config[np.hstack([stage])[0]]['seed'] for stage in stages
     ]
-    for label_set, name, stages in config['rows']
+    for label_set, name, stages in done
   }
   found = []
-  for label_set, rows in readings.rows_of(run, config['rows']).items():
+  for label_set, rows in readings.rows_of(run, done).items():
     labelled = config['labelled_layouts'].get(label_set, ())
     for name, row in rows.items():
       for layouts, part in parts(row, labelled).items():
@@ -88,6 +93,17 @@ def records(run: pathlib.Path) -> list[dict[str, Any]]:
           }
         )
   return found
+
+
+def finished(run: pathlib.Path, stages: Sequence[Any]) -> list[Any]:
+  """The stages that have read the test images: a run may still go on."""
+  return [
+    stage
+    for stage in stages
+    if all(
+      (run / each / 'predictions.csv').exists() for each in np.hstack([stage])
+    )
+  ]
 
 
 def on_images(run: pathlib.Path) -> bool:
