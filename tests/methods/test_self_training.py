@@ -297,6 +297,26 @@ def test_the_teacher_follows_the_network_after_the_step(name):
     assert jax.tree.leaves(after['target']['batch_stats'])
 
 
+def test_alignment_counts_what_the_unlabelled_are_read_as():
+  """The bias of a class that is read too rarely rises; that of blank stays."""
+  _, guesses, _ = _reference('text')
+  read = np.concatenate(guesses[LABELLED:])
+  counts = np.array([0, *((read == c).sum() for c in (1, 2, 3))])
+  wanted, before = np.array(SHARES), _state('text')[1]['alignment']
+  found = wanted + 0.05 * (counts / counts.sum() - wanted)
+  error = np.log((wanted + 0.1 / 3) / (found + 0.1 / 3))
+  bias = before['bias'] + 0.05 * error
+  bias[1:] -= bias[1:].mean()
+  bias[0] = 0
+  after = _stepped('text', 'jit', 1)[1]['alignment']
+  np.testing.assert_allclose(after['found'], found, atol=1e-6)
+  np.testing.assert_allclose(after['bias'], bias, atol=1e-6)
+  # With the labelled ones it would be another count.
+  every = np.concatenate(guesses)
+  whole = np.array([(every == c).mean() for c in (1, 2, 3)])
+  assert np.abs(whole - counts[1:] / counts.sum()).max() > 0.01
+
+
 def test_the_teacher_starts_as_the_network():
   """In arrays of its own, because a step donates both."""
   method = _method('batch norm')
