@@ -64,8 +64,11 @@ class Method(NamedTuple):
     loss: `(params, method_state, batch, key, step) -> scalar, (method_state,
       metrics)`. The mean of the scalar over devices is the loss of the global
       batch.
-    encode: `(params, method_state, images) -> features` of shape `(batch, d)`
-      or `(batch, time, d)`. It runs in inference mode and is deterministic.
+    encode: `(params, method_state, images, widths=None) -> features` of shape
+      `(batch, d)` or `(batch, time, d)`. It runs in inference mode and is
+      deterministic. `widths`, int32 `(batch,)`, are the pixels of each image
+      before the padding on its right; None means that no image is padded.
+      Frames of padding are not seen, and their features are zeros.
     after_step: `(params, method_state, step) -> method_state`, called once
       after each optimizer step (to move a momentum encoder, for example).
     before_epoch: `(params, method_state, features, key) -> params,
@@ -76,8 +79,8 @@ class Method(NamedTuple):
       `before_epoch` at the start of epoch 0, 1, ... `params` and `method_state`
       are shapes. `features` is a function without arguments that returns the
       FLOPs of the features of all examples.
-    predict: `(params, method_state, images) -> outputs` of the trained network
-      for the task (logits or pictures); optional.
+    predict: `(params, method_state, images, widths=None) -> outputs` of the
+      trained network for the task (logits or pictures); optional.
     examine: `(params, method_state, batch, key) -> figures, pictures`: how well
       a pretext task is solved on held-out examples, in inference mode;
       optional. Figures are float arrays `(batch,)` by name. Pictures are arrays
@@ -102,6 +105,15 @@ class Method(NamedTuple):
   def learns_labels(self) -> bool:
     """Whether it learns to predict labels, by which it is then judged."""
     return self.labelled and self.predict is not None
+
+
+def inputs(batch: Mapping[str, Any]) -> list[Any]:
+  """What `encode` and `predict` take of a batch: images and, if padded, widths.
+
+  Args:
+    batch: arrays or shapes by name: 'image' and, if images are padded, 'width'.
+  """
+  return [batch[key] for key in ('image', 'width') if key in batch]
 
 
 class TrainState(NamedTuple):

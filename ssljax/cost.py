@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssljax.core import Method
+from ssljax.core import Method, inputs
 
 
 def steps_for(spent: float, cost: Callable[[int], float]) -> int:
@@ -73,7 +73,7 @@ def _counted(function: Callable[..., Any], *arguments: Any) -> float:
 
 def encode_flops(method: Method, batch: Mapping[str, Any]) -> float:
   """FLOPs of the features of one batch, as XLA counts them."""
-  return _counted(method.encode, *shapes(method, batch), batch['image'])
+  return _counted(method.encode, *shapes(method, batch), *inputs(batch))
 
 
 def loss_flops(method: Method, batch: Mapping[str, Any]) -> float:

@@ -64,14 +64,13 @@ class Reader:
   def encode(self, images: Any) -> np.ndarray:
     """Features, float32 `(n, d)`, or `(n, time, d)` of a text encoder.
 
-    The last frames of an image that does not fill the frame's width show its
-    padding.
+    A text encoder does not see the padding of an image that does not fill the
+    frame's width; the features of such frames are zeros.
 
     Args:
       images: one or several; see `recognize`.
     """
-    pixels, _ = self._fitted(images)
-    return self._batched(self._encode, pixels).astype(np.float32)
+    return self._batched(self._encode, *self._fitted(images)).astype(np.float32)
 
   def recognize(self, images: Any) -> list[tuple[str, float]]:
     """The text in each image, and the confidence of its reading, 0 to 1.
@@ -100,7 +99,7 @@ class Reader:
     pixels, widths = self._fitted(images)
     if not len(pixels):
       return []
-    logits = self._batched(self._predict, pixels)
+    logits = self._batched(self._predict, pixels, widths)
     valid = shown_frames(widths, frames=logits.shape[1], width=self.width)
     return self.charset.greedy(logits, valid)
 
@@ -110,21 +109,26 @@ class Reader:
       pixels = np.empty((0, self.height, self.width, 3), np.uint8)
       return pixels, np.empty(0, np.int32)
     pixels, widths = zip(*found, strict=True)
-    return np.stack(pixels), np.stack(widths)
+    return np.stack(pixels), np.array(widths, np.int32)
 
-  def _batched(self, function, pixels: np.ndarray) -> np.ndarray:
+  def _batched(
+    self, function, pixels: np.ndarray, widths: np.ndarray
+  ) -> np.ndarray:
     """The function's results, over batches of the sizes in `BUCKETS`."""
     if not len(pixels):
       # Shapes without a computation.
-      like = jax.ShapeDtypeStruct((1, *pixels.shape[1:]), pixels.dtype)
-      shape = jax.eval_shape(function, like).shape
+      like = [
+        jax.ShapeDtypeStruct((1, *each.shape[1:]), each.dtype)
+        for each in (pixels, widths)
+      ]
+      shape = jax.eval_shape(function, *like).shape
       return np.empty((0, *shape[1:]), np.float32)
     results = []
     for start in range(0, len(pixels), BUCKETS[-1]):
-      part = pixels[start : start + BUCKETS[-1]]
-      size = next(size for size in BUCKETS if size >= len(part))
-      rows = np.arange(size).clip(max=len(part) - 1)
-      results.append(np.asarray(function(part[rows]))[: len(part)])
+      count = min(len(pixels) - start, BUCKETS[-1])
+      size = next(size for size in BUCKETS if size >= count)
+      rows = start + np.arange(size).clip(max=count - 1)
+      results.append(np.asarray(function(pixels[rows], widths[rows]))[:count])
     return np.concatenate(results)
 
 

@@ -171,5 +171,7 @@ def shown_frames(
     frames: the number of frames of a padded image.
     width: the width of a padded image in pixels.
   """
-  shown = -(-np.asarray(widths) * frames // width)
+  # Each frame is so many pixels wide; the last may be cut.
+  stride = -(-width // frames)
+  shown = -(-np.asarray(widths) // stride)
   return np.arange(frames) < shown[:, None]

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssljax import core, evaluate, train
+from ssljax import core, evals, evaluate, train
 from ssljax.data import sources
 from ssljax.evals import text_metrics
 from ssljax.tasks.text import read_splits
+from ssljax.text import Charset
 
 
 def _source(count, start=0):
@@ -40,6 +41,27 @@ def test_features_are_those_of_each_example_once(count, monkeypatch):
   found = train.encode_all(stage, {'scale': 3.0}, {'shift': 0.5})
   expected = 3.0 * np.arange(count, dtype=np.float64) + 0.5
   np.testing.assert_allclose(found, expected[:, None].repeat(3, axis=1))
+
+
+def test_features_and_readings_are_of_images_without_their_padding():
+  """The widths go to `encode` and `predict` where the data has them."""
+  source = _source(3)
+  source.columns['width'] = np.array([1, 2, 4], np.int32)
+
+  def encode(params, method_state, images, widths):
+    return jnp.asarray(widths, jnp.float32)[:, None]
+
+  method = core.Method(init=None, loss=None, encode=encode)
+  stage = types.SimpleNamespace(method=method, source=source)
+  assert train.encode_all(stage, {}, {}).tolist() == [[1], [2], [4]]
+
+  def predict(images, widths):
+    """One frame, an 'a' of narrow images and a 'b' of wide ones."""
+    return np.eye(3)[1 + (widths > 2)][:, None]
+
+  batches = [source.gather([0, 1, 2]) | {'valid': np.ones(3, bool)}]
+  texts, _, _ = evals.read(predict, batches, Charset('ab'))
+  assert texts == ['a', 'a', 'b']
 
 
 class _Dataset:

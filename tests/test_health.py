@@ -216,7 +216,7 @@ class Encoder(nn.Module):
   """Pixels, one hidden layer, 32 features; no BatchNorm."""
 
   @nn.compact
-  def __call__(self, images, *, train):
+  def __call__(self, images, *, train, mask=None):
     pixels = images.reshape(len(images), -1)
     return Mlp((64, 32), hidden_norm=False)(pixels, train=train)
 

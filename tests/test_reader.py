@@ -81,7 +81,7 @@ def traces(monkeypatch):
   """The batch size of each compilation of an `encode` that gives the pixels."""
   sizes, build_method = [], build.method
 
-  def encode(params, method_state, images):
+  def encode(params, method_state, images, widths=None):
     sizes.append(len(images))
     return images[:, 0]
 
@@ -199,7 +199,7 @@ def test_another_size_is_fitted_and_its_padding_reads_as_nothing(loaded):
   assert widths == (HEIGHT // 2,) * 3
   method, state = _trained('finetune')
   logits = np.asarray(
-    jax.jit(method.predict)(*state.values(), np.stack(pixels))
+    jax.jit(method.predict)(*state.values(), np.stack(pixels), np.array(widths))
   )
   valid = shown_frames(widths, frames=logits.shape[1], width=WIDTH)
   charset = TASK.charset
@@ -208,6 +208,24 @@ def test_another_size_is_fitted_and_its_padding_reads_as_nothing(loaded):
   unmasked = charset.greedy(logits)
   assert [text for text, _ in unmasked] != [text for text, _ in expected]
   _assert_reads(loaded.recognize(narrow), expected)
+
+
+def test_the_features_of_an_image_do_not_depend_on_its_padding(loaded):
+  """It is padded with the colour of its border; here that colour changes."""
+  frames = TASK.frames(build.encoder(CONFIG), HEIGHT // 2)
+  image = RNG.integers(0, 256, (2 * HEIGHT, HEIGHT, 3)).astype(np.uint8)
+  pixels, width = fit(Image.fromarray(image), HEIGHT, WIDTH)
+  (found,) = loaded.encode(image)
+  assert width == HEIGHT // 2
+  assert np.abs(found[:frames]).max() > 1
+  assert (found[frames:] == 0).all()
+  method, state = _trained('finetune')
+  wide = np.pad(pixels, ((0, 0), (0, 64), (0, 0)), constant_values=77)
+  wide[:, width:] = 77
+  (expected,) = jax.jit(method.encode)(
+    *state.values(), wide[None], np.array([width])
+  )
+  np.testing.assert_allclose(found[:frames], expected[:frames], atol=1e-4)
 
 
 def test_nothing_gives_nothing(loaded):
@@ -224,6 +242,8 @@ def test_shown_frames():
   assert shown_frames([90, 45], frames=23, width=90).sum(axis=1).tolist() == [
     23, 12
   ]  # fmt: skip
+  # A frame shows four pixels; 88 of them are 22 frames.
+  assert shown_frames([88], frames=23, width=90).sum() == 22
 
 
 @pytest.mark.parametrize(

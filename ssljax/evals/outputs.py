@@ -4,18 +4,21 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from ssljax.core import inputs
+
 
 def outputs(
-  function: Callable[[np.ndarray], object],
+  function: Callable[..., object],
   batches: Iterable[Mapping[str, np.ndarray]],
 ) -> np.ndarray:
   """The function's outputs for every valid example, in order.
 
   Args:
-    function: uint8 images to an array with a row for each.
-    batches: dicts of 'image' and bool 'valid', which is False for the rows that
-      only fill up the last batch.
+    function: uint8 images, and their widths if the batches have them, to an
+      array with a row for each image.
+    batches: dicts of 'image', 'width' if images are padded, and bool 'valid',
+      which is False for the rows that only fill up the last batch.
   """
   return np.concatenate(
-    [np.asarray(function(batch['image']))[batch['valid']] for batch in batches]
+    [np.asarray(function(*inputs(batch)))[batch['valid']] for batch in batches]
   )

@@ -5,19 +5,21 @@ from typing import Any
 
 import numpy as np
 
+from ssljax.core import inputs
 from ssljax.evals import text_metrics
 from ssljax.text import Charset, shown_frames
 
 
 def read(
-  predict: Callable[[np.ndarray], Any],
+  predict: Callable[..., Any],
   batches: Iterable[Mapping[str, np.ndarray]],
   charset: Charset,
 ) -> tuple[list[str], list[str], list[int]]:
   """Reads every valid example of the batches, in order.
 
   Args:
-    predict: a function from uint8 images to logits `(batch, time, classes)`.
+    predict: a function from uint8 images to logits `(batch, time, classes)`,
+      called with the widths too where images are padded.
     batches: dicts of `image`, `text`, `layout`, bool `valid` and, if images
       are padded, `width`.
     charset: the charset of the logits.
@@ -42,7 +44,7 @@ def read(
 
 
 def readings(
-  predict: Callable[[np.ndarray], Any],
+  predict: Callable[..., Any],
   batches: Iterable[Mapping[str, np.ndarray]],
   charset: Charset,
 ) -> list[tuple[str, float]]:
@@ -64,12 +66,12 @@ def readings(
 
 
 def _read_batch(
-  predict: Callable[[np.ndarray], Any],
+  predict: Callable[..., Any],
   batch: Mapping[str, np.ndarray],
   charset: Charset,
 ) -> list[tuple[str, float]]:
   """(text, confidence) of all examples of a batch; padding is not read."""
-  logits, valid = np.asarray(predict(batch['image'])), None
+  logits, valid = np.asarray(predict(*inputs(batch))), None
   if 'width' in batch:
     valid = shown_frames(
       batch['width'], frames=logits.shape[1], width=batch['image'].shape[2]

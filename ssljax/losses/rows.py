@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.lax import Precision
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from ssljax import parallel
 
@@ -90,6 +90,7 @@ def check_rows(**arrays: Any) -> None:
 
 def feature_spread(
   features: Float[Array, 'b t d'] | Float[Array, 'b d'],
+  mask: Bool[Array, 'b *t'] | None = None,
 ) -> dict[str, Float[Array, '']]:
   """Three standard deviations of unit features, and their effective rank.
 
@@ -101,14 +102,18 @@ def feature_spread(
   Args:
     features: the features on one device. Averaged over devices, these figures
       describe each device's part of the batch, not the whole batch.
+    mask: which rows count; None counts all.
 
   Returns:
     'std': over all rows. 'effective_rank': (Σλ)² / Σλ² of the eigenvalues λ of
     the covariance, between 1 and d. On sequences also 'std_across_images', over
     the images at one position, and 'std_across_positions', over the positions
-    of one image.
+    of one image; a position counts as often as images show it, and an image as
+    often as it has positions.
   """
   unit = normalize(features) * jnp.sqrt(features.shape[-1] * 1.0)
+  if mask is not None:
+    return _masked_spread(unit, mask)
   rows = unit.reshape(-1, unit.shape[-1])
   centred = rows - rows.mean(axis=0)
   covariance = centred.T @ centred / len(rows)
@@ -121,5 +126,42 @@ def feature_spread(
     found |= {
       'std_across_images': unit.std(axis=0).mean(),
       'std_across_positions': unit.std(axis=1).mean(),
+    }
+  return found
+
+
+def _masked_spread(
+  unit: Float[Array, 'b *t d'], mask: Bool[Array, 'b *t']
+) -> dict[str, Float[Array, '']]:
+  """`feature_spread` of the unit features, times √d, that `mask` admits."""
+  weights = mask.astype(unit.dtype)
+
+  def centred(axes):
+    """Features less their mean over the axes, with roots of shares as factors.
+
+    The sum of squares over the axes is then the variance.
+    """
+    total = jnp.maximum(weights.sum(axes, keepdims=True), 1)
+    shares = (weights / total)[..., None]
+    mean = jnp.sum(shares * unit, axes, keepdims=True)
+    return jnp.sqrt(shares) * (unit - mean)
+
+  def deviation(axes):
+    each = jnp.sqrt(jnp.sum(centred(axes) ** 2, axes)).mean(axis=-1)
+    counts = weights.sum(axes)
+    return jnp.sum(counts * each) / jnp.maximum(counts.sum(), 1)
+
+  every = tuple(range(mask.ndim))
+  rows = centred(every).reshape(-1, unit.shape[-1])
+  covariance = rows.T @ rows
+  squares = jnp.sum(covariance**2)
+  found = {
+    'std': deviation(every),
+    'effective_rank': jnp.trace(covariance) ** 2 / jnp.maximum(squares, 1e-12),
+  }
+  if mask.ndim == 2:
+    found |= {
+      'std_across_images': deviation((0,)),
+      'std_across_positions': deviation((1,)),
     }
   return found

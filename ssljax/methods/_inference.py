@@ -5,9 +5,30 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
 
 from ssljax.augment.pixels import plain
 from ssljax.models import networks
+
+
+def frames_shown(
+  encoder: nn.Module, images: Array, widths: Int[Array, 'b'] | None
+) -> Bool[Array, 'b time'] | None:
+  """Which frames of plain images lie before the padding on the right.
+
+  None if all do, and where an image has no frames.
+
+  Args:
+    encoder: a sequence encoder, whose `stride` is the number of pixels between
+      two frames, or any encoder of single features.
+    images: of one size, padded.
+    widths: of each image, in pixels, before the padding.
+  """
+  stride = getattr(encoder, 'stride', None)
+  if stride is None or widths is None:
+    return None
+  frames = -(-images.shape[2] // stride)
+  return jnp.arange(frames) < -(-widths[:, None] // stride)
 
 
 def encoding(
@@ -21,9 +42,10 @@ def encoding(
       trained on.
   """
 
-  def encode(params, method_state, images):
+  def encode(params, method_state, images, widths=None):
     statistics = method_state['batch_stats']
-    return networks.features(encoder, params, statistics, prepare(images))
+    mask = frames_shown(encoder, images, widths)
+    return networks.features(encoder, params, statistics, prepare(images), mask)
 
   return encode
 
@@ -37,7 +59,8 @@ def drawing(parts: networks.Parts) -> Callable[..., jax.Array]:
     parts: the encoder and the decoder, by name.
   """
 
-  def predict(params, method_state, images):
+  def predict(params, method_state, images, widths=None):
+    del widths  # the padding is part of the picture
     statistics = method_state['batch_stats']
     pictures, _, _ = networks.draw(
       parts, params, statistics, plain(images), train=False

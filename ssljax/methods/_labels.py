@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
+from ssljax.methods._inference import frames_shown
 from ssljax.models import networks
 
 
@@ -69,13 +70,14 @@ class Learner(NamedTuple):
 
     An image without frames counts as one frame.
     """
-    stride = getattr(self.parts['encoder'], 'stride', None)
-    if stride is None:
-      return jnp.ones(len(images), bool)
-    frames = -(-images.shape[2] // stride)
-    if widths is None:
-      return jnp.ones((len(images), frames), bool)
-    return jnp.arange(frames) < -(-widths[:, None] // stride)
+    encoder = self.parts['encoder']
+    found = frames_shown(encoder, images, widths)
+    if found is not None:
+      return found
+    shape = (len(images),)
+    if hasattr(encoder, 'stride'):
+      shape += (-(-images.shape[2] // encoder.stride),)
+    return jnp.ones(shape, bool)
 
   def predict(self, params, method_state, images, widths=None):
     statistics, images = method_state['batch_stats'], plain(images)

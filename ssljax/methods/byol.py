@@ -78,9 +78,8 @@ def byol(
 
   def project(parts, params, statistics, views):
     """(rows, weights) of each view, all features, and the new statistics."""
-    images = [image for image, _ in views]
     features, statistics = networks.encode_each(
-      encoder, params, statistics, images
+      encoder, params, statistics, views
     )
     rows = []
     for feature, (_, columns) in zip(features, views, strict=True):
@@ -95,7 +94,7 @@ def byol(
     ((p1, shown1), (p2, shown2)), features, statistics = project(
       heads, params, method_state['batch_stats'], both
     )
-    ((z1, _), (z2, _)), _, updated = jax.lax.stop_gradient(
+    ((z1, seen1), (z2, _)), _, updated = jax.lax.stop_gradient(
       project(
         {'projector': projector}, target['params'], target['batch_stats'], both
       )
@@ -108,8 +107,10 @@ def byol(
     )
     metrics = {
       'cosine': cosine / 2,
-      'projection_std': losses.feature_spread(z1)['std'],
-      **losses.feature_spread(jax.lax.stop_gradient(features)),
+      'projection_std': losses.feature_spread(z1, seen1 > 0)['std'],
+      **losses.feature_spread(
+        jax.lax.stop_gradient(features), networks.shown(both)
+      ),
     }
     state = {
       'batch_stats': statistics,

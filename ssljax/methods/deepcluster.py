@@ -105,6 +105,7 @@ def deepcluster(
       method_state['batch_stats'],
       images,
       train=True,
+      mask=columns >= 0,
     )
     features = outputs['encoder']
     rows, weights = instances(features, columns)
@@ -122,12 +123,14 @@ def deepcluster(
       'accuracy': losses.weighted_mean(hits, balanced, axis_name),
       'loss_at_chance': jnp.log(1.0 * clusters),
       'clusters': perplexity(parallel.mean(shares, axis_name)),
-      **losses.feature_spread(jax.lax.stop_gradient(features)),
+      **losses.feature_spread(
+        jax.lax.stop_gradient(features), networks.shown(shown)
+      ),
     }
     return value, ({**method_state, 'batch_stats': statistics}, metrics)
 
-  def predict(params, method_state, images):
-    features = encode(params, method_state, images)
+  def predict(params, method_state, images, widths=None):
+    features = encode(params, method_state, images, widths)
     return head.apply({'params': params['head']}, features)
 
   return Method(

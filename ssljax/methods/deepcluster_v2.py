@@ -16,7 +16,7 @@ from ssljax.augment.images import Views
 from ssljax.augment.pixels import plain
 from ssljax.clustering import kmeans, kmeans_flops, perplexity
 from ssljax.core import Method
-from ssljax.methods._inference import encoding
+from ssljax.methods._inference import encoding, frames_shown
 from ssljax.models import networks
 from ssljax.models.instances import Instances, plain_columns
 
@@ -169,16 +169,22 @@ def deepcluster_v2(
       'loss_at_chance': jnp.log(1.0 * clusters),
       'clusters': perplexity(parallel.mean(shares, axis_name)),
       **losses.feature_spread(
-        jax.lax.stop_gradient(jnp.concatenate(features[:2]))
+        jax.lax.stop_gradient(jnp.concatenate(features[:2])),
+        networks.shown(shown[:2]),
       ),
     }
     memory = remember(method_state['memory'], rows[0], weights[0], places)
     renewed = {'batch_stats': statistics, 'memory': memory}
     return value, ({**method_state, **renewed}, metrics)
 
-  def predict(params, method_state, images):
+  def predict(params, method_state, images, widths=None):
     outputs, _ = networks.apply(
-      parts, params, method_state['batch_stats'], plain(images), train=False
+      parts,
+      params,
+      method_state['batch_stats'],
+      plain(images),
+      train=False,
+      mask=frames_shown(encoder, images, widths),
     )
     rows = losses.normalize(outputs['projector'])
     return rows @ method_state['centroids'][0].T

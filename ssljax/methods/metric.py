@@ -132,9 +132,9 @@ def metric(
 
   def loss(params, method_state, batch, key, step):
     del step
-    shown = views(key, batch['image'], batch['index'], batch.get('width'))
+    both = views(key, batch['image'], batch['index'], batch.get('width'))
     a, b, weights, features, statistics = networks.pair(
-      parts, params, method_state['batch_stats'], shown, instances
+      parts, params, method_state['batch_stats'], both, instances
     )
     if objective != 'n_pair':
       a, b = losses.normalize(a), losses.normalize(b)
@@ -149,7 +149,9 @@ def metric(
       'retrieval': accuracy,
       'retrieval_chance': retrieval_chance,
       'loss_at_chance': jnp.asarray(chance),
-      **losses.feature_spread(jax.lax.stop_gradient(features)),
+      **losses.feature_spread(
+        jax.lax.stop_gradient(features), networks.shown(both)
+      ),
     }
     return value, ({'batch_stats': statistics}, metrics)
 

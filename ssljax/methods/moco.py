@@ -180,7 +180,9 @@ def moco(
       'retrieval_chance': 1 / candidates,
       'loss_at_chance': jnp.log(candidates),
       'queue_age': jnp.mean(step - older['step'].astype(jnp.float32)),
-      **losses.feature_spread(jax.lax.stop_gradient(features)),
+      **losses.feature_spread(
+        jax.lax.stop_gradient(features), networks.shown([pairs[-1][0]])
+      ),
     }
     state = {
       'batch_stats': statistics,

@@ -56,9 +56,9 @@ def simclr(
 
   def loss(params, method_state, batch, key, step):
     del step
-    shown = views(key, batch['image'], batch['index'], batch.get('width'))
+    both = views(key, batch['image'], batch['index'], batch.get('width'))
     a, b, weights, features, statistics = networks.pair(
-      parts, params, method_state['batch_stats'], shown, instances
+      parts, params, method_state['batch_stats'], both, instances
     )
     options = {'weights': weights, 'axis_name': axis_name}
     if negatives == 'image':
@@ -78,7 +78,9 @@ def simclr(
       'retrieval': accuracy,
       'retrieval_chance': chance,
       'loss_at_chance': jnp.log(candidates),
-      **losses.feature_spread(jax.lax.stop_gradient(features)),
+      **losses.feature_spread(
+        jax.lax.stop_gradient(features), networks.shown(both)
+      ),
     }
     return value, ({'batch_stats': statistics}, metrics)
 

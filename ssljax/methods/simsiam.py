@@ -75,11 +75,10 @@ def simsiam(
 
   def loss(params, method_state, batch, key, step):
     del step
-    (first, first_columns), (second, second_columns) = views(
-      key, batch['image'], batch['index'], batch.get('width')
-    )
+    both = views(key, batch['image'], batch['index'], batch.get('width'))
+    (_, first_columns), (_, second_columns) = both
     (a, b), statistics = networks.encode_each(
-      encoder, params, method_state['batch_stats'], (first, second)
+      encoder, params, method_state['batch_stats'], both
     )
     (z1, p1, shown1), statistics = branch(params, statistics, a, first_columns)
     (z2, p2, shown2), statistics = branch(params, statistics, b, second_columns)
@@ -93,11 +92,14 @@ def simsiam(
     penalty = sum(
       jnp.sum(params[name]['Dense_0']['kernel'] ** 2) for name in heads
     )
-    rows = jax.lax.stop_gradient(z1)[:, None]
     metrics = {
       'cosine': -value,
-      'projection_std': losses.feature_spread(rows)['std'],
-      **losses.feature_spread(jax.lax.stop_gradient(jnp.concatenate((a, b)))),
+      'projection_std': losses.feature_spread(
+        jax.lax.stop_gradient(z1), shown1 > 0
+      )['std'],
+      **losses.feature_spread(
+        jax.lax.stop_gradient(jnp.concatenate((a, b))), networks.shown(both)
+      ),
     }
     return value + l2 * penalty, ({'batch_stats': statistics}, metrics)
 

@@ -16,7 +16,7 @@ from ssljax.augment.pixels import plain
 from ssljax.clustering import perplexity
 from ssljax.core import Method
 from ssljax.errors import check_known
-from ssljax.methods._inference import encoding
+from ssljax.methods._inference import encoding, frames_shown
 from ssljax.methods._queue import enqueue
 from ssljax.models import networks
 from ssljax.models.instances import Instances
@@ -106,14 +106,6 @@ def swav(
     outputs, _ = networks.apply(parts, params, statistics, images, train=False)
     return instances(outputs['projector'], columns)[0]
 
-  def project(key, params, statistics, batch):
-    """Features, rows and weights of each view, and the new statistics."""
-    shown = views(key, batch['image'], batch['index'], batch.get('width'))
-    features, rows, weights, statistics = networks.encode_sizes(
-      encoder, {'projector': projector}, params, statistics, shown, instances
-    )
-    return features, unit(rows), weights, statistics
-
   def scores_of(params, rows):
     table = unit(params['prototypes']['kernel'].T)
     return jnp.matmul(rows, table.T, precision=Precision.HIGHEST)
@@ -162,9 +154,16 @@ def swav(
     return moved | {'filled': jnp.minimum(filled, queue['rows'].shape[1])}
 
   def loss(params, method_state, batch, key, step):
-    features, rows, weights, statistics = project(
-      key, params, method_state['batch_stats'], batch
+    seen = views(key, batch['image'], batch['index'], batch.get('width'))
+    features, rows, weights, statistics = networks.encode_sizes(
+      encoder,
+      {'projector': projector},
+      params,
+      method_state['batch_stats'],
+      seen,
+      instances,
     )
+    rows = unit(rows)
     queue = method_state.get('queue')
     large, shown = rows[:ASSIGNED], weights[:ASSIGNED]
     scores = scores_of(params, rows)
@@ -184,14 +183,20 @@ def swav(
       'loss_at_chance': jnp.log(1.0 * prototypes),
       'clusters': perplexity(shares),
       **losses.feature_spread(
-        jax.lax.stop_gradient(jnp.concatenate(features[:ASSIGNED]))
+        jax.lax.stop_gradient(jnp.concatenate(features[:ASSIGNED])),
+        networks.shown(seen[:ASSIGNED]),
       ),
     }
     return value, (state, metrics)
 
-  def predict(params, method_state, images):
+  def predict(params, method_state, images, widths=None):
     outputs, _ = networks.apply(
-      parts, params, method_state['batch_stats'], plain(images), train=False
+      parts,
+      params,
+      method_state['batch_stats'],
+      plain(images),
+      train=False,
+      mask=frames_shown(encoder, images, widths),
     )
     return scores_of(params, unit(outputs['projector']))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ssljax.models.convolution import conv_general_dilated
 from ssljax.models.networks import sow
@@ -38,9 +38,14 @@ class ConvNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: Float[Array, 'b h w c'], *, train: bool = False
+    self,
+    images: Float[Array, 'b h w c'],
+    *,
+    train: bool = False,
+    mask: Bool[Array, 'b'] | None = None,
   ) -> Float[Array, 'b d']:
-    del train  # part of every encoder's signature; this encoder ignores it
+    # Part of every encoder's signature; this encoder ignores both.
+    del train, mask
     x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
     for level, channels in enumerate(self.channels):
       x = nn.Conv(

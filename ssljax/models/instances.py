@@ -27,7 +27,8 @@ def plain_columns(
   """The columns of images that no view has changed.
 
   Args:
-    features: the encoder's features of the images.
+    features: the encoder's features of the images; a frame of zeros is padding,
+      see `SequenceEncoder`.
     encoder: a sequence encoder, whose `stride` is the number of pixels between
       two frames, or any encoder of single features.
   """
@@ -35,7 +36,7 @@ def plain_columns(
     return jnp.zeros(len(features))
   time = features.shape[1]
   columns = (jnp.arange(time) + 0.5) * encoder.stride
-  return jnp.broadcast_to(columns, features.shape[:2])
+  return jnp.where((features != 0).any(axis=-1), columns, -1.0)
 
 
 def _average(

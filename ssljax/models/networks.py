@@ -52,8 +52,8 @@ def apply(
     statistics: the statistics of each part; a missing name counts as empty.
     x: images, or whatever the first of the parts takes.
     train: whether BatchNorm normalises by this batch and renews its statistics.
-    mask: which rows (frames, or images) are not padding. All parts take it but
-      the encoder, which has no BatchNorm where there is padding.
+    mask: which rows (frames, or images) are not padding; the other rows are
+      left out of what a part computes over rows.
 
   Returns:
     The output of each part by name, and all statistics with the renewed ones.
@@ -65,7 +65,7 @@ def apply(
       'params': params[name],
       'batch_stats': statistics.get(name, {}),
     }
-    options: dict[str, Any] = {} if name == 'encoder' else {'mask': mask}
+    options: dict[str, Any] = {} if mask is None else {'mask': mask}
     x, changed = part.apply(
       variables, x, train=train, mutable=['batch_stats'], **options
     )
@@ -75,11 +75,25 @@ def apply(
   return outputs, statistics
 
 
+def shown(
+  views: Sequence[tuple[Array, Array]],
+) -> Bool[Array, 'b time'] | None:
+  """Which frames of views are not padding, for all views as one batch.
+
+  None where an image is one row, because no view leaves out a whole image.
+
+  Args:
+    views: pairs of (images, columns), of one size.
+  """
+  columns = [columns for _, columns in views]
+  return None if columns[0].ndim == 1 else jnp.concatenate(columns) >= 0
+
+
 def encode_each(
   encoder: nn.Module,
   params: Variables,
   statistics: Variables,
-  views: Sequence[Float[Array, 'b h w c']],
+  views: Sequence[tuple[Array, Array]],
 ) -> tuple[list[Float[Array, 'b *time d']], Variables]:
   """Features of each view in train mode, with batch statistics per view.
 
@@ -88,19 +102,22 @@ def encode_each(
     params: the params of all parts.
     statistics: the statistics of all parts; each view renews the encoder's
       statistics in turn.
-    views: images of one size.
+    views: pairs of (images, columns), of one size.
   """
   parts = {'encoder': encoder}
   if not statistics.get('encoder'):
     # Without BatchNorm no image depends on another one, so all views take one
     # call, and one compilation.
+    images = jnp.concatenate([images for images, _ in views])
     outputs, statistics = apply(
-      parts, params, statistics, jnp.concatenate(views), train=True
+      parts, params, statistics, images, train=True, mask=shown(views)
     )
     return jnp.split(outputs['encoder'], len(views)), statistics
   features = []
   for view in views:
-    outputs, statistics = apply(parts, params, statistics, view, train=True)
+    outputs, statistics = apply(
+      parts, params, statistics, view[0], train=True, mask=shown([view])
+    )
     features.append(outputs['encoder'])
   return features, statistics
 
@@ -167,22 +184,27 @@ def encode_sizes(
   for number, (images, _) in enumerate(views):
     sizes.setdefault(images.shape, []).append(number)
   for numbers in sizes.values():
-    images = jnp.concatenate([views[number][0] for number in numbers])
+    group = [views[number] for number in numbers]
     outputs, statistics = apply(
-      {'encoder': encoder}, params, statistics, images, train=True
+      {'encoder': encoder},
+      params,
+      statistics,
+      jnp.concatenate([images for images, _ in group]),
+      train=True,
+      mask=shown(group),
     )
     parts = jnp.split(outputs['encoder'], len(numbers))
     found |= dict(zip(numbers, parts, strict=True))
   features = [found[number] for number in range(len(views))]
   rows = [each.reshape(-1, each.shape[-1]) for each in features]
-  shown = [columns.reshape(-1) >= 0 for _, columns in views]
+  valid = [columns.reshape(-1) >= 0 for _, columns in views]
   outputs, statistics = apply(
     heads,
     params,
     statistics,
     jnp.concatenate(rows),
     train=True,
-    mask=jnp.concatenate(shown),
+    mask=jnp.concatenate(valid),
   )
   *_, last = outputs.values()
   cuts = np.cumsum([len(each) for each in rows])[:-1]
@@ -199,11 +221,23 @@ def encode_sizes(
 
 
 def features(
-  encoder: nn.Module, params: Variables, statistics: Variables, images: Array
+  encoder: nn.Module,
+  params: Variables,
+  statistics: Variables,
+  images: Array,
+  mask: Bool[Array, 'b *time'] | None = None,
 ) -> Float[Array, 'b *time d']:
-  """The encoder's features of float images, in inference mode."""
+  """The encoder's features of float images, in inference mode.
+
+  Args:
+    encoder: the module.
+    params: the params of all parts.
+    statistics: the statistics of all parts.
+    images: of one size.
+    mask: which frames are not padding; None if all are.
+  """
   outputs, _ = apply(
-    {'encoder': encoder}, params, statistics, images, train=False
+    {'encoder': encoder}, params, statistics, images, train=False, mask=mask
   )
   return outputs['encoder']
 

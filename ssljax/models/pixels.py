@@ -1,7 +1,7 @@
 """The baseline without an encoder, which every representation has to beat."""
 
 import flax.linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 class Pixels(nn.Module):
@@ -9,7 +9,12 @@ class Pixels(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: Float[Array, 'b h w c'], *, train: bool = False
+    self,
+    images: Float[Array, 'b h w c'],
+    *,
+    train: bool = False,
+    mask: Bool[Array, 'b'] | None = None,
   ) -> Float[Array, 'b d']:
-    del train  # part of every encoder's signature; this encoder ignores it
+    # Part of every encoder's signature; this encoder ignores both.
+    del train, mask
     return images.reshape(len(images), -1)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ssljax.errors import check_known
 from ssljax.models.convolution import conv_general_dilated
@@ -59,8 +59,13 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: Float[Array, 'b h w c'], *, train: bool = False
+    self,
+    images: Float[Array, 'b h w c'],
+    *,
+    train: bool = False,
+    mask: Bool[Array, 'b'] | None = None,
   ) -> Float[Array, 'b d']:
+    del mask  # part of every encoder's signature; no image here is padding
     check_known('stem', self.stem, ('imagenet', 'cifar'))
     x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
     if self.stem == 'cifar':

@@ -32,21 +32,53 @@ def positions(time: int, width: int) -> Float[np.ndarray, 't d']:
   return waves.astype(np.float32)
 
 
+def _hidden(
+  x: Float[Array, 'b h w c'], shown: Bool[Array, 'b w'] | None
+) -> Float[Array, 'b h w c']:
+  """A feature map whose columns that are not shown are zero."""
+  return x if shown is None else jnp.where(shown[:, None, :, None], x, 0)
+
+
+def _counted(
+  x: Float[Array, 'b h w c'], shown: Bool[Array, 'b w'] | None
+) -> Bool[Array, 'b 1 w c'] | None:
+  """The mask of a GroupNorm of `x`, whose statistics are of columns shown."""
+  if shown is None:
+    return None
+  # The statistics of an image without any column shown would be NaN.
+  counted = shown | ~shown.any(axis=1, keepdims=True)
+  batch, _, width, channels = x.shape
+  return jnp.broadcast_to(
+    counted[:, None, :, None], (batch, 1, width, channels)
+  )
+
+
 class TransformerBlock(nn.Module):
-  """Pre-norm self-attention and MLP over `(batch, time, width)`."""
+  """Pre-norm self-attention and MLP over `(batch, time, width)`.
+
+  Only the frames that `mask` admits are attended to; None admits all.
+  """
 
   heads: int
   mlp_ratio: int = 4
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'b t d']) -> Float[Array, 'b t d']:
+  def __call__(
+    self,
+    x: Float[Array, 'b t d'],
+    *,
+    mask: Bool[Array, 'b t'] | None = None,
+  ) -> Float[Array, 'b t d']:
     width = x.shape[-1]
     y = nn.LayerNorm(dtype=self.dtype)(x)
     q, k, v = jnp.split(nn.Dense(3 * width, dtype=self.dtype)(y), 3, axis=-1)
     split = (*x.shape[:2], self.heads, width // self.heads)
     y = jax.nn.dot_product_attention(
-      q.reshape(split), k.reshape(split), v.reshape(split)
+      q.reshape(split),
+      k.reshape(split),
+      v.reshape(split),
+      mask=None if mask is None else mask[:, None, None],
     )
     x = x + nn.Dense(width, dtype=self.dtype)(y.reshape(x.shape))
     y = nn.LayerNorm(dtype=self.dtype)(x)
@@ -59,6 +91,12 @@ class SequenceEncoder(nn.Module):
 
   The encoder sows its feature maps for decoders, from the finest to the
   coarsest; see `networks.maps`.
+
+  What `mask` does not admit is not seen: the pixels of such frames, and their
+  columns in each feature map, are zero, as beyond the border of an image. They
+  enter neither the statistics of a GroupNorm nor the attention, and their
+  features are zero. An image then has the same features whatever it is padded
+  to.
 
   Attributes:
     channels: output channels of each 3x3 convolution.
@@ -89,12 +127,25 @@ class SequenceEncoder(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: Float[Array, 'b h w c'], *, train: bool = False
+    self,
+    images: Float[Array, 'b h w c'],
+    *,
+    train: bool = False,
+    mask: Bool[Array, 'b t'] | None = None,
   ) -> Float[Array, 'b t d']:
     del train  # part of every encoder's signature; this encoder ignores it
     # A gray channel is replicated, so that the same kernels serve gray and
     # coloured images.
     x = jnp.broadcast_to(images, (*images.shape[:3], 3)).astype(self.dtype)
+    stride = self.stride  # columns of x per frame
+
+    def shown():
+      """Which columns of `x` belong to the frames that are shown."""
+      if mask is None:
+        return None
+      return mask.repeat(stride, axis=1)[:, : x.shape[2]]
+
+    x = _hidden(x, shown())
     for level, (channels, strides) in enumerate(
       zip(self.channels, self.strides, strict=True)
     ):
@@ -105,7 +156,10 @@ class SequenceEncoder(nn.Module):
         dtype=self.dtype,
         conv_general_dilated=conv_general_dilated,
       )(x)
-      x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
+      stride //= strides[1]
+      norm = nn.GroupNorm(num_groups=8, dtype=self.dtype)
+      x = nn.relu(norm(x, mask=_counted(x, shown())))
+      x = _hidden(x, shown())
       sow(self, f'level{level}', x)
     # A frame sees a whole column of the feature map and its two neighbours.
     x = nn.Conv(
@@ -118,8 +172,9 @@ class SequenceEncoder(nn.Module):
     if self.positions:
       x = x + positions(x.shape[1], self.width).astype(self.dtype)
     for _ in range(self.layers):
-      x = TransformerBlock(self.heads, dtype=self.dtype)(x)
-    return nn.LayerNorm(dtype=self.dtype)(x)
+      x = TransformerBlock(self.heads, dtype=self.dtype)(x, mask=mask)
+    x = nn.LayerNorm(dtype=self.dtype)(x)
+    return x if mask is None else jnp.where(mask[..., None], x, 0)
 
 
 class CtcHead(nn.Module):

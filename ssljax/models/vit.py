@@ -8,7 +8,7 @@ on CPU. The positions are fixed sines and cosines, as in MoCo v3 (arXiv
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ssljax.errors import UserError
 from ssljax.models.networks import sow
@@ -64,9 +64,14 @@ class ViT(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: Float[Array, 'b h w c'], *, train: bool = False
+    self,
+    images: Float[Array, 'b h w c'],
+    *,
+    train: bool = False,
+    mask: Bool[Array, 'b'] | None = None,
   ) -> Float[Array, 'b d']:
-    del train  # part of every encoder's signature; this encoder ignores it
+    # Part of every encoder's signature; this encoder ignores both.
+    del train, mask
     batch, height, width, _ = images.shape
     if height % self.patch or width % self.patch:
       raise UserError(

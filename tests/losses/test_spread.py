@@ -73,6 +73,51 @@ def test_each_deviation_is_its_own_definition(parts):
     np.testing.assert_allclose(found[key], value, rtol=1e-5, err_msg=key)
 
 
+def _masked_reference(features, mask):
+  """The definitions over shown rows alone, in float64."""
+  d = features.shape[-1]
+  unit = features / np.linalg.norm(features, axis=-1, keepdims=True) * d**0.5
+  rows = unit[mask]
+  values = np.linalg.eigvalsh(np.cov(rows.T, bias=True))
+  found = {
+    'std': _deviation(rows),
+    'effective_rank': values.sum() ** 2 / np.sum(values**2),
+  }
+  groups = {
+    'std_across_images': [unit[mask[:, t], t] for t in range(TIME)],
+    'std_across_positions': [unit[i, mask[i]] for i in range(IMAGES)],
+  }
+  for name, each in groups.items():
+    each = [group for group in each if len(group)]
+    found[name] = np.average(
+      [_deviation(group) for group in each], weights=[len(x) for x in each]
+    )
+  return found
+
+
+def test_frames_of_padding_do_not_count():
+  """Also a position that no image shows, and an image that shows nothing."""
+  features = _features(images=1.0, positions=0.5, both=0.5)
+  mask = np.random.default_rng(2).random((IMAGES, TIME)) < 0.7
+  mask[:, 1] = mask[2] = False
+  expected = _masked_reference(features, mask)
+  features[~mask] = 0
+  found = losses.feature_spread(features.astype(np.float32), mask)
+  assert set(found) == set(expected)
+  for key, value in expected.items():
+    np.testing.assert_allclose(found[key], value, rtol=1e-5, err_msg=key)
+  rows = losses.feature_spread(features[mask].astype(np.float32))
+  for key, value in rows.items():
+    np.testing.assert_allclose(found[key], value, rtol=1e-5, err_msg=key)
+
+
+def test_the_spread_of_nothing_is_0():
+  found = losses.feature_spread(
+    np.ones((2, 3, 4), np.float32), np.zeros((2, 3), bool)
+  )
+  assert {float(value) for value in found.values()} == {0.0}
+
+
 def test_images_without_positions_have_one_deviation():
   features = _features(images=1.0, positions=0.0, both=0.5)[:, 0]
   expected = _reference(features)

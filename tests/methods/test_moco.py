@@ -22,8 +22,8 @@ QUERIES = np.repeat(np.repeat(np.eye(DEVICES, dtype=bool), LOCAL, 0), LOCAL, 1)
 
 class Identity(nn.Module):
   @nn.compact
-  def __call__(self, x, *, train):
-    del train
+  def __call__(self, x, *, train, mask=None):
+    del train, mask
     return x.reshape(len(x), -1)
 
 

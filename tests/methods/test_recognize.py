@@ -23,7 +23,7 @@ class Encoder(nn.Module):
   stride: int = STRIDE
 
   @nn.compact
-  def __call__(self, images, *, train=False):
+  def __call__(self, images, *, train=False, mask=None):
     scale = self.param('scale', nn.initializers.ones, ())
     return scale * images[:, :, :: self.stride, 0].swapaxes(1, 2)
 

@@ -33,7 +33,7 @@ class Frames(nn.Module):
   stride: int = STRIDE
 
   @nn.compact
-  def __call__(self, images, *, train=False):
+  def __call__(self, images, *, train=False, mask=None):
     batch, height, width, channels = images.shape
     x = images.reshape(batch, height, width // self.stride, -1, channels)
     x = x.swapaxes(1, 2).reshape(batch, width // self.stride, -1)
@@ -371,7 +371,7 @@ class Given(nn.Module):
   stride: int = 1
 
   @nn.compact
-  def __call__(self, images, *, train=False):
+  def __call__(self, images, *, train=False, mask=None):
     scale = self.param('scale', nn.initializers.constant(60.0), ())
     return scale * images[..., 0].swapaxes(1, 2)
 

@@ -19,8 +19,8 @@ class Encoder(nn.Module):
   """A row of pixels for each frame, times a matrix."""
 
   @nn.compact
-  def __call__(self, images, *, train):
-    del train
+  def __call__(self, images, *, train, mask=None):
+    del train, mask
     return nn.Dense(D, use_bias=False)(images[:, 0])
 
 

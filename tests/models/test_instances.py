@@ -11,6 +11,7 @@ import pytest
 from configs import text
 from ssljax.augment.text import text_views
 from ssljax.models import instances
+from ssljax.models.sequence import SequenceEncoder
 
 STRIDE = 4
 
@@ -269,3 +270,12 @@ def test_a_window_of_the_line_gives_the_rows_of_the_line(kind, size):
   assert inside.any()
   assert (found[inside] == 1).all()
   np.testing.assert_allclose(rows[inside], whole[inside], atol=1e-5)
+
+
+def test_frames_of_zeros_are_padding():
+  """`encode` gives them to images that do not fill the frame."""
+  encoder = SequenceEncoder((8, 8), width=16, layers=0, heads=2)
+  features = np.ones((2, 3, 16), np.float32)
+  features[1, 2] = 0
+  columns = instances.plain_columns(features, encoder)
+  assert columns.tolist() == [[2, 6, 10], [2, 6, -1]]

@@ -187,6 +187,76 @@ def test_positions_are_those_of_the_paper():
     np.testing.assert_allclose(found[t], expected, atol=1e-6)
 
 
+def _padded(images, width):
+  """Images with a border on the right, and which frames show the image."""
+  rest = width - images.shape[2]
+  padded = jnp.pad(images, ((0, 0), (0, 0), (0, rest), (0, 0)), mode='edge')
+  shown = jnp.arange(-(-width // 4)) < -(-images.shape[2] // 4)
+  return padded, jnp.broadcast_to(shown, (len(images), len(shown)))
+
+
+@pytest.mark.parametrize('told', [False, True])
+@pytest.mark.parametrize('width', [48, 45, 96])
+def test_features_do_not_depend_on_the_padding(width, told):
+  """A picture of 96 pixels, which needs none, is compared without a mask."""
+  encoder = SequenceEncoder(**TINY | {'layers': 2}, positions=told)
+  images = jax.random.normal(jax.random.key(0), (2, 16, width, 3))
+  key = jax.random.key(1)
+  variables = jax.jit(encoder.init)(key, images)
+  apply, frames = jax.jit(encoder.apply), -(-width // 4)
+
+  def features(wide):
+    padded, shown = _padded(images, wide)
+    found = apply(variables, padded, mask=shown)
+    assert (np.asarray(found)[:, frames:] == 0).all()
+    return found[:, :frames]
+
+  expected = apply(variables, images) if width == 96 else features(96)
+  assert np.abs(expected).max() > 1
+  for wide in (112, 160):
+    np.testing.assert_allclose(features(wide), expected, atol=1e-5)
+
+
+def test_what_a_mask_hides_has_no_gradient_and_no_effect():
+  """Also a span in the middle, and an image of which nothing is shown."""
+  encoder = SequenceEncoder(**TINY, positions=True)
+  key = jax.random.key(0)
+  images = jax.random.normal(key, (2, 16, 48, 3))
+  variables = jax.jit(encoder.init)(key, images)
+  shown = jnp.ones((2, 12), bool).at[0, 4:7].set(False).at[1].set(False)
+
+  def loss(variables, images):
+    features = encoder.apply(variables, images, mask=shown)
+    return jnp.sum(jnp.sin(features)), features
+
+  grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+  (_, features), (grads, pixels) = grad(variables, images)
+  for leaf in jax.tree.leaves((features, grads, pixels)):
+    assert np.isfinite(leaf).all()
+  hidden = ~shown.repeat(4, axis=1)
+  reached = jnp.abs(pixels).max(axis=(1, 3)) > 0
+  np.testing.assert_array_equal(reached, ~hidden)
+  other = jnp.where(hidden[:, None, :, None], 100.0, images)
+  (_, same), _ = grad(variables, other)
+  np.testing.assert_array_equal(same, features)
+  np.testing.assert_array_equal(features[~shown], 0)
+
+
+def test_without_a_mask_nothing_is_masked():
+  """Images without padding pay nothing, and all frames shown change nothing."""
+  encoder = SequenceEncoder(**TINY)
+  images = jax.random.normal(jax.random.key(0), (2, 16, 46, 3))
+  variables = encoder.init(jax.random.key(0), images)
+  program = jax.jit(encoder.apply).lower(variables, images).as_text()
+  assert 'select' not in program
+  every = jnp.ones((2, 12), bool)
+  np.testing.assert_allclose(
+    encoder.apply(variables, images, mask=every),
+    encoder.apply(variables, images),
+    atol=1e-5,
+  )
+
+
 def test_the_head_of_ctc():
   """Two fully connected layers, to raw float32 logits."""
   head = CtcHead(11, hidden=8, dtype=jnp.bfloat16)
@@ -233,7 +303,9 @@ def test_a_head_standardises_the_frames_that_are_shown():
   """To mean 0 and deviation 1, whatever the frames of padding hold."""
   method, params, batch, _, state = _standardized(frozen=True)
   found = state['batch_stats']['head']['BatchNorm_0']
-  features = np.asarray(method.encode(params, state, batch['image']))
+  features = np.asarray(
+    method.encode(params, state, batch['image'], batch['width'])
+  )
   shown = np.arange(features.shape[1]) < -(-batch['width'][:, None] // 4)
   assert 0.2 < shown.mean() < 0.8
   rows = np.float64(features[shown])
