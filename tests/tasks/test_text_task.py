@@ -73,7 +73,8 @@ def _evaluate(splits, folder):
   """A stage that reads the brightness of each image, twice."""
   dataset = _Own(splits)
 
-  def predict(params, method_state, images):
+  def predict(params, method_state, images, widths):
+    del widths
     classes = 1 + images[:, :1, :2, 0].astype(np.int32).repeat(12, axis=2)
     classes = classes[:, 0].at[:, 1::2].set(0)
     # The brighter an image, the surer its reading.
@@ -81,7 +82,7 @@ def _evaluate(splits, folder):
 
   stage = types.SimpleNamespace(
     method=types.SimpleNamespace(learns_labels=True, predict=predict),
-    source=dataset.open('train'),
+    labels=dataset.open('train'),
     folder=folder,
   )
   state = types.SimpleNamespace(params={}, method_state={})
