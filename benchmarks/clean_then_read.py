@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from configs import simclr_ocr
+from configs import supervised_ocr
 from ssljax import build, evals, stage, tasks, train
 from ssljax.checkpoint import read
 from ssljax.data import datasets, sources
@@ -98,7 +98,7 @@ def main(
   """Prints the table; `config` has the readers' stage, laptop's by default."""
   keep_heap()
   run, workdir = pathlib.Path(run), pathlib.Path(workdir)
-  config = config or simclr_ocr.get_config('laptop')
+  config = config or supervised_ocr.get_config('laptop')
   config.data = ConfigDict(read_json(run / 'config.json')).data
   config.recipe = ('supervised',)
   data_dir = str(pathlib.Path(data_dir).expanduser())
@@ -120,7 +120,7 @@ def main(
 
 
 def smoke() -> None:
-  config = simclr_ocr.get_config('smoke')
+  config = supervised_ocr.get_config('smoke')
   config.supervised.update(batch_size=8, steps=2)
   config.supervised.data.count = _smoke.COUNT
   with tempfile.TemporaryDirectory() as name:

@@ -33,8 +33,10 @@ def batch_of(config, task, size):
     render(seed=0, split='train', index=index, **recipe)
     for index in range(size)
   ]
+  # A quarter has labels, as in self-training; other stages have no use for it.
   return task.arrays(
     {
+      'labelled': np.arange(size) < size // 4,
       'image': np.stack([example.image for example in examples]),
       'index': np.arange(size, dtype=np.int32),
       'text': [example.text for example in examples],

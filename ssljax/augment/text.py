@@ -232,12 +232,11 @@ def text_views(
     if kept:
       # The wave has two whole periods, so both ends of the view move by `ends`.
       # The view's left end may move right until the image begins there, and its
-      # right end may move left until the image almost ends there: a frame may
-      # be centred on that end, and rounding must not decide whether the frame
-      # shows the image. Padding on the right is room as well.
+      # right end may move left until the image ends there. Padding on the right
+      # is room as well.
       ends = bent * jnp.sin(2 * jnp.pi * phase)
       left = middle / zoom - middle
-      right = 0.99 * ((whole - middle) / zoom - (shown - middle))
+      right = (whole - middle) / zoom - (shown - middle)
       dx = jnp.clip(dx + ends, -right, left) - ends
 
     def source_x(x):
@@ -254,7 +253,9 @@ def text_views(
     return (
       _resampling(source_y, height, sigma),
       _resampling(source_x(jnp.arange(width) + 0.5), whole, sigma),
-      jnp.where((columns >= 0) & (columns < shown), columns, -1.0),
+      # No unmoved frame is centred within the last hundredth of a pixel, so
+      # rounding does not decide which frames show the image.
+      jnp.where((columns >= 0) & (columns < shown - 0.01), columns, -1.0),
     )
 
   def one_view(key, image, shown, inversion, width):
