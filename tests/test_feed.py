@@ -20,6 +20,7 @@ class _Numbers:
 
 def _stage(**options):
   defaults = {
+    'mixture': None,
     'source': _Numbers(),
     'arrays': lambda batch: {'number': batch['number'] + 1},
     'batch_size': 2,
