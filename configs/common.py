@@ -114,7 +114,8 @@ def stage(
     layouts: uses only examples of these layouts.
     unlabelled: a split like `split`, whose examples join those chosen above.
       Their labels are not used.
-    labelled: with `unlabelled`, how many examples of a batch have labels.
+    labelled: with `unlabelled`, how many examples of a batch have labels; 0
+      chooses it by the number of labels.
     clean: 'own' adds to each example the plain print behind its image, 'other'
       the plain print behind another image. Only rendered data has prints.
     views: options of `ssljax.augment.text.text_views`, or on images of

@@ -104,8 +104,8 @@ def objective(scale: str, method) -> dict:
 
 
 # `steps`: of pretraining, of the head, of finetuning and of self-training.
-# `batches`: images per step, without labels, with labels, and of both kinds, of
-# which a quarter has labels. `labels`: the number of labelled images.
+# `batches`: images per step, without labels, with labels, and of both kinds.
+# `labels`: the number of labelled images.
 # `rendered`: steps on rendered text, where it is the start. The
 # stages of `article` are counted in epochs instead; see `article_stages`.
 SIZES = {
@@ -116,8 +116,8 @@ SIZES = {
     'rendered': 8,
   },
   'laptop': {
-    'steps': (400, 250, 1000, 1200),
-    'batches': (48, 16, 32),
+    'steps': (400, 250, 1000, 2400),
+    'batches': (48, 16, 16),
     'labels': 500,
     'rendered': 3000,
   },
@@ -210,7 +210,6 @@ def self_training(scale: str, origin: str = 'finetune', **options):
     'batch_size': sizes['batches'][2],
     'steps': sizes['steps'][3],
     'count': sizes['labels'],
-    'labelled': sizes['batches'][2] // 4,
     'unlabelled': 'unlabeled',
     'views': LABELLED_VIEWS,
     'take': {'encoder': origin, 'head': origin},

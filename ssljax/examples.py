@@ -43,11 +43,14 @@ class Mixed(sources.Joined):
 
   Attributes:
     labelled: the labelled examples.
+    batch: how many of the examples of a batch are labelled ones.
   """
 
-  def __init__(self, labelled: sources.Source, unlabelled: sources.Source):
+  def __init__(
+    self, labelled: sources.Source, unlabelled: sources.Source, batch: int
+  ):
     super().__init__([labelled, unlabelled])
-    self.labelled = labelled
+    self.labelled, self.batch = labelled, batch
 
   def __getitem__(self, position: int) -> dict:
     known = np.bool_(position < len(self.labelled))
@@ -63,6 +66,8 @@ def mixed(
 ) -> sources.Source:
   """The labelled examples, joined with unlabelled ones if the stage has some.
 
+  Labelled examples that are fewer than their part of a batch are repeated.
+
   Args:
     described: the stage.
     dataset: the run's data.
@@ -74,7 +79,20 @@ def mixed(
     return labelled
   parts = [dataset.open(split) for split in splits.split('+')]
   unlabelled = parts[0] if len(parts) == 1 else sources.Joined(parts)
-  return Mixed(labelled, unlabelled)
+  batch = described['data']['labelled'] or labelled_in_batch(
+    len(labelled), described['batch_size']
+  )
+  return Mixed(enough(labelled, batch), unlabelled, batch)
+
+
+def labelled_in_batch(labels: int, batch_size: int) -> int:
+  """How many examples of a batch have labels, where the config leaves it open.
+
+  A quarter of the batch; half of it from 200 labels on, because the labels then
+  tell more than the readings do.
+  """
+  share = 4 if labels < 200 else 2
+  return max(1, batch_size // share)
 
 
 class Repeated:
@@ -124,13 +142,11 @@ def labelled_of(source: sources.Source) -> sources.Source:
   return source.source if isinstance(source, Repeated) else source
 
 
-def mixture_of(
-  described: Mapping[str, Any], source: sources.Source
-) -> pipeline.Mixture | None:
+def mixture_of(source: sources.Source) -> pipeline.Mixture | None:
   """How many labelled examples a stage has, in all and per batch."""
   if not isinstance(source, Mixed):
     return None
-  return pipeline.Mixture(len(source.labelled), described['data']['labelled'])
+  return pipeline.Mixture(len(source.labelled), source.batch)
 
 
 def with_clean(

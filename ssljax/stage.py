@@ -206,11 +206,11 @@ def _source_of(
   options = described['data']
   splits = options['split'].split('+')
   source = examples_of(described, run.dataset, splits)
-  if method.learns_labels and not evaluates(described):
+  mixes = bool(options.get('unlabelled'))
+  if method.learns_labels and not mixes and not evaluates(described):
     # Labels may be fewer than a batch. Other examples are not repeated, because
     # a method would contrast copies of one image.
-    wanted = options.get('labelled') or described['batch_size']
-    source = enough(source, wanted)
+    source = enough(source, described['batch_size'])
   source = mixed(described, run.dataset, source)
   return with_clean(source, run.dataset, splits, kind=options['clean'])
 
@@ -234,7 +234,7 @@ def _checked_batch(
     batch_size = min(batch_size, len(source))
   elif run.config.mapping != 'jit':
     parallel.check_divides(batch_size, jax.device_count())
-  mixture = mixture_of(described, source)
+  mixture = mixture_of(source)
   pipeline.check_batch_size(batch_size, source, mixture)
   batch = run.task.arrays(source.gather(range(batch_size)))
   build.check_examples(kind, batch)
@@ -275,7 +275,7 @@ def _resolved(
   )
   rate = described['optimizer']['learning_rate']
   axis_name = None if config.mapping == 'jit' else AXIS
-  mixture = mixture_of(described, source)
+  mixture = mixture_of(source)
   return Stage(
     name=name,
     folder=folder / name,
@@ -350,7 +350,7 @@ def steps_of(
   # Epochs before steps, or --config.pretrain.epochs=3 would do nothing where a
   # scale counts in steps.
   if epochs or steps is None:
-    steps = epochs * epoch_of(source, batch_size, mixture_of(described, source))
+    steps = epochs * epoch_of(source, batch_size, mixture_of(source))
     if steps < 1:
       raise UserError(
         f'Found {epochs} epochs of {len(source)} examples in batches of '

@@ -105,7 +105,7 @@ def test_stages_name_earlier_stages(name, scale):
       assert part in options.take or 'random' in stage, stage
     counts = [config.data.counts[x] for x in options.data.split.split('+')]
     if 'unlabelled' in options.data:
-      assert 0 < options.data.labelled < options.batch_size
+      assert 0 <= options.data.labelled < options.batch_size
       assert options.data.unlabelled in config.data.counts
     elif options.method.name != 'recognize':  # which repeats its labels
       assert options.batch_size <= (options.data.count or sum(counts))

@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import making
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_repeated_source_shows_the_same_pixels_under_other_indices():
 
 def test_a_mixed_source_flags_its_labelled_examples():
   repeated = examples.enough(_source(3), 6)
-  mixed = examples.Mixed(repeated, _source(5, first=100))
+  mixed = examples.Mixed(repeated, _source(5, first=100), 2)
   batch = _alike(mixed, 11)
   assert batch['labelled'].tolist() == [True] * 6 + [False] * 5
   assert batch['labelled'].dtype == bool
@@ -75,14 +76,31 @@ def test_a_mixed_source_flags_its_labelled_examples():
     np.testing.assert_array_equal(column, batch[name][places])
 
 
+@pytest.mark.parametrize(
+  ('labels', 'wanted', 'expected'),
+  [(3, 0, 4), (199, 0, 4), (200, 0, 8), (200, 3, 3), (3, 5, 5)],
+)
+def test_a_batch_has_more_labelled_examples_where_there_are_more(
+  labels, wanted, expected
+):
+  data = types.SimpleNamespace(open=lambda split: _source(40, first=500))
+  options = {'unlabelled': 'unlabeled', 'labelled': wanted}
+  stage = {'data': options, 'batch_size': 16}
+  mixed = examples.mixed(stage, data, _source(labels))
+  mixture = examples.mixture_of(mixed)
+  assert mixture.batch == expected
+  # Fewer labels than their part of a batch are repeated.
+  assert mixture.examples == (labels if labels >= expected else 2 * labels)
+
+
 def test_labels_are_counted_once():
   source, others = _source(3), _source(5, first=100)
   repeated = examples.enough(source, 8)
   for each in (
     source,
     repeated,
-    examples.Mixed(source, others),
-    examples.Mixed(repeated, others),
+    examples.Mixed(source, others, 1),
+    examples.Mixed(repeated, others, 2),
   ):
     assert examples.labelled_of(each) is source
 

@@ -26,7 +26,7 @@ class Criterion(NamedTuple):
       example that has no label, or one that its outputs can never express. The
       value of such an example means nothing.
     guess: `(logits, shown) -> labels, confidence`: the most probable label of
-      each example and the probability of it, float32 `(batch,)`.
+      each example and how sure it is, float32 `(batch,)` in [0, 1].
     widened: `(labels, others) -> labels`: labels that are at least as wide as
       the others, which mean what they meant.
     same: `(labels, labels) -> bool (batch,)`: which examples have equal labels.
@@ -75,8 +75,11 @@ def ctc_guess(
 ) -> tuple[Int[Array, 'b t'], Float[Array, 'b']]:
   """The best path, collapsed to a label of at most one class per frame.
 
-  Label and confidence are those of `ssljax.text.Charset.greedy`: the confidence
-  is the probability of the path over the frames that count.
+  The confidence is the probability of the path, over the frames that count, for
+  each character: the n-th root of it for n characters. The probability itself
+  falls with every character, so next to no image would have a weight where few
+  labels have taught the reader little. A reading without characters has the
+  confidence 0, because no image is without text.
   """
   odds = jax.nn.log_softmax(logits.astype(jnp.float32))
   path = jnp.where(shown, odds.argmax(axis=2), BLANK)
@@ -89,7 +92,10 @@ def ctc_guess(
   rows = jnp.arange(len(path))[:, None]
   labels = jnp.full((len(path), time + 1), BLANK).at[rows, places].set(path)
   doubt = jnp.where(shown, odds.max(axis=2), 0).sum(axis=1)
-  return labels[:, :time].astype(jnp.int32), jnp.exp(doubt)
+  count = starts.sum(axis=1)
+  confidence = jnp.exp(doubt / jnp.maximum(count, 1))
+  confidence = jnp.where(count > 0, confidence, 0)
+  return labels[:, :time].astype(jnp.int32), confidence
 
 
 def _widened(labels: Int[Array, 'b n'], others: Int[Array, 'b m']) -> Array:

@@ -65,7 +65,7 @@ def test_frames_that_do_not_count_have_no_gradient():
 
 
 def test_the_guess_of_ctc_is_the_decoders():
-  """Text and confidence, whatever frames are left out."""
+  """Text and confidence of a character, whatever frames are left out."""
   logits = RNG.normal(0, 2, (200, 9, CHARSET.classes)).astype(np.float32)
   logits[..., BLANK] += 1
   masks = RNG.random((200, 9)) < RNG.random((200, 1))
@@ -76,7 +76,12 @@ def test_the_guess_of_ctc_is_the_decoders():
   # As a label has it: characters first, and nothing between them.
   blank = np.asarray(labels) == BLANK
   np.testing.assert_array_equal(blank, np.sort(blank, axis=1))
-  np.testing.assert_allclose(confidence, expected, rtol=1e-5)
+  lengths = np.array([len(text) for text in texts])
+  each = np.array(expected) ** (1 / np.maximum(lengths, 1))
+  np.testing.assert_allclose(
+    confidence, np.where(lengths > 0, each, 0), rtol=1e-5
+  )
+  assert (lengths == 0).any()
   assert len(set(texts)) > 50
   assert any(2 * letter in text for text in texts for letter in 'abc')
 
@@ -86,7 +91,8 @@ def test_a_certain_guess_has_no_loss():
   logits = 60 * np.eye(CHARSET.classes)[RNG.integers(0, 4, (64, FRAMES))]
   shown = np.arange(FRAMES) < RNG.integers(1, FRAMES + 1, (64, 1))
   labels, confidence = ctc.guess(jnp.float32(logits), shown)
-  np.testing.assert_allclose(confidence, 1, atol=1e-5)
+  written = (np.asarray(labels) != BLANK).any(axis=1)
+  np.testing.assert_allclose(confidence, written, atol=1e-5)
   values, possible = ctc.values(jnp.float32(logits), labels, shown)
   assert possible.all()
   np.testing.assert_allclose(values, 0, atol=1e-4)

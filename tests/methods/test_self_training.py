@@ -185,7 +185,8 @@ def _reference(name):
     label = batch['label'][row]
     if NETWORKS[name].text:
       shown = np.arange(FRAMES) < -(-batch['width'][row] // STRIDE)
-      ((text, confidence),) = CHARSET.greedy(taught[None, row], shown[None])
+      ((text, whole),) = CHARSET.greedy(taught[None, row], shown[None])
+      confidence = whole ** (1 / len(text)) if text else 0.0
       guess = [CHARSET.characters.index(c) + 1 for c in text]
       label = guess if row >= LABELLED else [c for c in label if c]
       value = all_paths(seen[row, shown], label)
