@@ -2,7 +2,11 @@
 
 import io
 import os
+import pathlib
+import re
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -403,6 +407,27 @@ def test_reading_leaves_the_filters_of_warnings_alone(tmp_path, monkeypatch):
     patch.setattr(warnings, 'catch_warnings', touched)
     patch.setattr(warnings, 'simplefilter', touched)
     assert read_image(path).size == (30, 20)
+
+
+def test_mutated_files_are_read_or_refused(tmp_path):
+  """SSLJAX_FUZZ=10000 tries more of them, in about a minute."""
+  count = os.environ.get('SSLJAX_FUZZ', '300')
+  script = pathlib.Path(__file__).with_name('fuzz_images.py')
+  # In a process of its own, because decoders may end theirs.
+  done = subprocess.run(
+    [sys.executable, script, count, tmp_path / 'file'],
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  figures = re.fullmatch(
+    r'(\d+) of \d+ read, (\S+) s, (\d+) MB', done.stdout.strip()
+  )
+  assert figures, done.stdout
+  read, longest, most = map(float, figures.groups())
+  assert read > 0.1 * int(count)
+  assert longest < 2 and most < 1024
 
 
 def test_a_picture_of_the_frames_size_stays_as_it_is():
