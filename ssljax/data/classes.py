@@ -10,6 +10,7 @@ Every image is decoded when the folder is opened, so that a broken image is
 reported before any training starts.
 """
 
+import collections
 import functools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +36,7 @@ NAMES = {
   'test': 'test',
   'testing': 'test',
 }
+FEW = 5  # a class of fewer images to learn from is worth a warning
 VALIDATION, TEST = 0.1, 0.2  # as shares of the images that have a class
 
 
@@ -129,8 +131,27 @@ def open_classes(
       ],
     ),
     [(printed(file), why) for file, why in skipped],
-    reading.blank_warning(found.blank, len(found.names)),
+    [
+      *_few_warning(places, classes),
+      *reading.blank_warning(found.blank, len(found.names)),
+    ],
   )
+
+
+def _few_warning(places: Sequence[Place], classes: Sequence[str]) -> list[str]:
+  """A line that names the classes with few images to learn from."""
+  counts = collections.Counter(
+    place.name for place in places if place.split == 'train'
+  )
+  few = [name for name in classes if counts[name] < FEW]
+  if not few:
+    return []
+  named = [f'{printed(name)} with {counts[name]}' for name in few[:8]]
+  more = ', ...' if len(few) > 8 else ''
+  return [
+    f'{len(few)} of {len(classes)} classes have fewer than {FEW} images to '
+    f'learn from: {", ".join(named)}{more}. Add images, or leave them out.'
+  ]
 
 
 def middle_square(image: Image.Image, size: int) -> np.ndarray:

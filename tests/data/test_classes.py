@@ -1,5 +1,7 @@
 """A folder of images in folders of their classes, and how it can be wrong."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -139,6 +141,16 @@ def test_every_image_is_read_once(own, monkeypatch):
   for source in splits.values():
     source.gather(range(len(source)))
   assert len(count) == 60
+
+
+def test_a_class_of_few_images_is_named(own):
+  save(own / 'ape' / 'x.png')
+  for place in range(3):
+    save(own / 'bee' / f'{place}.png')
+  warning, _ = opened(own)[4]
+  assert '2 of 5 classes have fewer than 5 images' in warning
+  counts = [int(n) for n in re.findall(r'(?:ape|bee) with (\d)', warning)]
+  assert len(counts) == 2 and sum(counts) <= 4 and 'cat' not in warning
 
 
 def test_pictures_of_one_colour_are_warned_of(own):
