@@ -13,7 +13,7 @@ reported before any training starts.
 import collections
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +133,7 @@ def open_classes(
     [(printed(file), why) for file, why in skipped],
     [
       *_few_warning(places, classes),
+      *_test_warning(classes, openers),
       *reading.blank_warning(found.blank, len(found.names)),
     ],
   )
@@ -151,6 +152,16 @@ def _few_warning(places: Sequence[Place], classes: Sequence[str]) -> list[str]:
   return [
     f'{len(few)} of {len(classes)} classes have fewer than {FEW} images to '
     f'learn from: {", ".join(named)}{more}. Add images, or leave them out.'
+  ]
+
+
+def _test_warning(classes: Sequence[str], splits: Collection[str]) -> list[str]:
+  """A line if the user's splits leave nothing to test with."""
+  if not classes or 'test' in splits:
+    return []
+  return [
+    'Found no folder of images to test with, so no accuracy can be given. Add '
+    'one called test, or rename the folder of the validation images to test.'
   ]
 
 

@@ -12,7 +12,7 @@ import os
 import pathlib
 import stat
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -186,16 +186,15 @@ def _check_size(image: Image.Image) -> None:
     )
 
 
-def _orientation(image: Image.Image) -> Any:
-  """What EXIF says of the orientation; 1, upright, if nothing is known."""
+def _orientation(image: Image.Image) -> int:
+  """What EXIF says of the orientation; 1, upright, if it says nothing known."""
   # Cameras and programs write EXIF of every kind, and Pillow raises what it
   # meets there.
   try:
-    found = image.getexif().get(ORIENTATION, 1)
-    hash(found)
+    found = image.getexif().get(ORIENTATION)
+    return found if found in TURNS else 1
   except Exception:
     return 1
-  return found
 
 
 def size_in(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:

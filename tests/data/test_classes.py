@@ -121,6 +121,17 @@ def test_splits_are_known_by_their_usual_names(tmp_path, train, word, test):
   assert sizes == {'train': 12, 'validation': 1, 'test': 1}
 
 
+def test_splits_without_a_test_are_warned_of(tmp_path):
+  for split in ('train', 'val'):
+    for place in range(12):
+      save(tmp_path / split / 'ab'[place % 2] / f'{place}.png')
+  splits, *_, warnings = opened(tmp_path)
+  assert set(splits) == {'train', 'validation'}
+  assert 'no accuracy can be given' in warnings[0]
+  save(tmp_path / 'test' / 'a' / 'x.png')
+  assert not any('accuracy' in warning for warning in opened(tmp_path)[4])
+
+
 def test_a_linked_class_is_followed(tmp_path):
   for place in range(9):
     save(tmp_path / 'own' / 'a' / f'{place}.png')

@@ -258,8 +258,10 @@ def test_a_few_bad_files_are_skipped_and_listed(tmp_path):
   # Its row goes with it.
   assert set(found.labels) == {'008.png', '009.png'}
   source = found.open('unlabeled')
-  values = {int(example['image'][0, 0, 0]) for example in source}
-  assert len(source) == 197 and not values & {7}
+  assert len(source) == 197
+  for place, example in enumerate(source):
+    name = source.describe(place).name
+    assert int(name[:3]) == example['image'][0, 0, 0]
 
 
 def test_only_what_is_an_image_or_claims_to_be_counts(tmp_path):
@@ -308,6 +310,7 @@ def test_links_to_folders_are_followed_without_loops(tmp_path):
   for name, target in links.items():
     (own / name).symlink_to(target)
   (other / 'back').symlink_to(own)
+  _save(tmp_path / 'above.png')  # nobody who links back wants this too
   assert files.list_files(own) == [
     *(f'b/{i}.png' for i in range(3)),
     'b/deep/3.png',

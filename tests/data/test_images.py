@@ -248,6 +248,20 @@ def test_exif_that_says_nothing_leaves_the_picture_as_it_is(tmp_path, exif):
   assert read_image(path).size == size_of(path) == (30, 20)
 
 
+@pytest.mark.parametrize('error', [struct.error('s'), TypeError(), KeyError()])
+def test_exif_that_cannot_be_read_at_all_is_left_out(
+  tmp_path, monkeypatch, error
+):
+  path = tmp_path / 'odd.jpg'
+  _picture().save(path)
+
+  def fail(image):
+    raise error
+
+  monkeypatch.setattr(Image.Image, 'getexif', fail)
+  assert read_image(path).size == size_of(path) == (30, 20)
+
+
 @pytest.mark.parametrize(
   'error', [struct.error('s'), TypeError(), IndexError(), MemoryError()]
 )
