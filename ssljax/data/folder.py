@@ -109,6 +109,7 @@ class Folder(NamedTuple):
       `test`; `unlabeled` has every image that is not in `test`, labelled or
       not.
     names: the files of all images, relative to the folder, sorted.
+    sizes: (width, height) of each image in its file, in pixels.
     labels: the labels by file name.
     fitted: the frame that the images are fitted to, and how they stand in it.
     characters: the given charset, or the sorted characters of all labels.
@@ -117,6 +118,8 @@ class Folder(NamedTuple):
       does.
     skipped: (file, reason) of the files that are not used.
     widths: the columns of the frame that each image fills.
+    rows: the rows of the frame from the first to the last that show something
+      of each image; 0 for an image of one colour.
     held: all images, decoded, if they take at most the given memory.
     warnings: lines about what may be wrong with the images.
   """
@@ -124,6 +127,7 @@ class Folder(NamedTuple):
   directory: pathlib.Path
   splits: dict[str, list[int]]
   names: list[str]
+  sizes: list[tuple[int, int]]
   labels: dict[str, Label]
   fitted: Fitted
   characters: str
@@ -131,6 +135,7 @@ class Folder(NamedTuple):
   contents: str
   skipped: list[tuple[str, str]]
   widths: list[int]
+  rows: list[int]
   held: sources.MemorySource | None
   memory: int
   warnings: tuple[str, ...]
@@ -224,7 +229,8 @@ def open_folder(
     'test': [name in tested for name in names],
   }
   texts = [label.text for label in labels.values()]
-  widths = [each.shown for each in found.readings]
+  sizes = [each.size for each in found.readings]
+  rows = [each.text for each in found.readings]
   return Folder(
     directory=directory,
     splits={
@@ -233,6 +239,7 @@ def open_folder(
       if any(chosen)
     },
     names=names,
+    sizes=sizes,
     labels=labels,
     fitted=fit,
     characters=charset or ''.join(sorted(set(''.join(texts)))),
@@ -243,15 +250,12 @@ def open_folder(
       [labels[name].text if name in labels else '' for name in names],
     ),
     skipped=[(printed(file), why) for file, why in found.skipped],
-    widths=widths,
+    widths=[each.shown for each in found.readings],
+    rows=rows,
     held=held(found, labels),
     memory=memory,
     warnings=(
-      *low_text(
-        [each.size for each in found.readings],
-        [each.text for each in found.readings],
-        fit.frame,
-      ),
+      *low_text(sizes, rows, fit.frame),
       *reading.blank_warning(found.blank, len(names)),
     ),
   )

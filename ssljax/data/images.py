@@ -22,8 +22,8 @@ from ssljax.data.magic import FORMATS, HEAD, kind_of
 from ssljax.errors import UserError
 
 # The most bytes that a file may have, and that decoding it may take. Pillow's
-# limit counts pixels, of which some modes take three times as much as others.
-MEMORY = 2**29
+# limit counts pixels, of which some modes take five times as much as others.
+MEMORY = 3 * 2**28
 # What EXIF calls the orientations, and how a picture is turned upright.
 ORIENTATION = 0x0112
 TURNS = {
@@ -35,11 +35,12 @@ TURNS = {
   7: Image.Transpose.TRANSVERSE,
   8: Image.Transpose.ROTATE_90,
 }
-# Bytes of a pixel while a picture of this mode is decoded and converted; four
-# more if it is then turned or its colours are converted. Pillow keeps RGB in
-# four bytes.
-BYTES = {'RGB': 4, '1': 5, 'L': 5, 'P': 5, 'I;16': 10, 'I;16B': 10}
-OTHER_BYTES, FURTHER_BYTES = 16, 4
+# The most bytes of a pixel while a picture of this mode is decoded and
+# converted, as measured. Pillow keeps RGB in four bytes. Each of the following
+# takes four more: turning a picture, a colour profile, a progressive JPEG.
+BYTES = {'RGB': 4, '1': 5, 'L': 5, 'P': 5, 'I;16': 10, 'I;16B': 10, 'RGBA': 16}
+OTHER_BYTES, FURTHER_BYTES = 20, 4
+FURTHER = {'exif', 'icc_profile', 'progressive'}
 
 
 class BadImage(UserError):
@@ -174,10 +175,8 @@ def _check_size(image: Image.Image) -> None:
   pixels = image.width * image.height
   if pixels > (Image.MAX_IMAGE_PIXELS or math.inf):
     raise Image.DecompressionBombError
-  further = {'exif', 'icc_profile'} & image.info.keys()
-  needed = pixels * (
-    BYTES.get(image.mode, OTHER_BYTES) + bool(further) * FURTHER_BYTES
-  )
+  further = FURTHER_BYTES * len(FURTHER & image.info.keys())
+  needed = pixels * (BYTES.get(image.mode, OTHER_BYTES) + further)
   if needed > MEMORY:
     raise BadImage(
       f'found {image.width:,} x {image.height:,} pixels, which take '

@@ -88,6 +88,15 @@ def test_an_image_without_a_label_says_nothing(own):
   assert source.describe(place).name.endswith('.png')
 
 
+def test_sizes_and_rows_of_the_pictures(tmp_path):
+  _line(tmp_path / 'a.png', (96, 32), slice(4, 20))
+  _save(tmp_path / 'b.png', size=(30, 10))
+  found = _open(tmp_path)
+  assert found.sizes == [(96, 32), (30, 10)]
+  assert found.rows == [8, 0]  # in the frame, which has half of the 32 rows
+  assert found.widths == [48, 48]
+
+
 def test_index_is_the_place_among_all_images(own):
   found = _open(own)
   for split, places in found.splits.items():

@@ -390,7 +390,7 @@ def test_a_bomb_is_refused_where_nobody_listens_to_warnings(
 
 @pytest.mark.parametrize(
   ('mode', 'limit'),
-  [('RGB', 4), ('L', 5), ('I;16', 10), ('RGBA', 16)],
+  [('RGB', 4), ('L', 5), ('I;16', 10), ('RGBA', 16), ('LA', 20)],
 )
 def test_what_would_take_too_much_memory_is_not_decoded(
   tmp_path, monkeypatch, mode, limit
@@ -421,6 +421,22 @@ def test_reading_leaves_the_filters_of_warnings_alone(tmp_path, monkeypatch):
     patch.setattr(warnings, 'catch_warnings', touched)
     patch.setattr(warnings, 'simplefilter', touched)
     assert read_image(path).size == (30, 20)
+
+
+@pytest.mark.parametrize(
+  ('options', 'limit'),
+  [({}, 4), ({'progressive': True}, 8), ({'exif': _exif()}, 8)],
+)
+def test_what_decoding_takes_beside_the_picture_counts(
+  tmp_path, monkeypatch, options, limit
+):
+  path = tmp_path / 'large.jpg'
+  _picture(200, 300).save(path, **options)
+  monkeypatch.setattr(images, 'MEMORY', 60_000 * limit)
+  assert read_image(path).size == (300, 200)
+  monkeypatch.setattr(images, 'MEMORY', 60_000 * limit - 1)
+  with pytest.raises(BadImage, match='MB to decode'):
+    read_image(path)
 
 
 def test_mutated_files_are_read_or_refused(tmp_path):
