@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import importlib
 import types
 
 import making
@@ -13,6 +12,7 @@ import tiny_ocr
 from ssljax import build, tasks
 from ssljax.errors import UserError
 from ssljax.reports import sheet
+from ssljax.tasks import reading
 
 CONFIG = tiny_ocr.get_config()
 
@@ -118,22 +118,22 @@ def test_images_without_labels_are_shown_with_what_is_read(
 
 
 def test_a_stage_reads_some_of_its_own_examples(tmp_path, monkeypatch):
-  text = importlib.import_module('ssljax.tasks.text')  # not its function
-  read, sizes = text.read_splits, []
+  read, sizes = reading.read_splits, []
 
   def counted(read_source, source, *rest):
     sizes.append(len(source))
     return read(read_source, source, *rest)
 
-  monkeypatch.setattr(text, 'read_splits', counted)
+  monkeypatch.setattr(reading, 'read_splits', counted)
   _evaluate(('test',), tmp_path)
-  monkeypatch.setattr(text, 'FIT', 3)
+  monkeypatch.setattr(reading, 'FIT', 3)
   _evaluate(('test',), tmp_path)
   assert sizes == [4, 3]
 
 
 def test_a_test_split_needs_no_sheet(tmp_path):
   found = _evaluate(('unlabeled', 'train', 'test'), tmp_path)
-  assert set(found) == {'fit', 'test'}
+  assert set(found) == {'fit', 'test', 'calibration'}
+  assert found['calibration']['from'] == 'test'
   assert (tmp_path / 'predictions.csv').exists()
   assert not (tmp_path / 'sheet.png').exists()
