@@ -67,7 +67,7 @@ def render(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return []
   headers = ['confidence on test', 'mean', 'calibration error']
   headers += [
-    f'exact match of the surest {share:.0%}' if share < 1 else 'exact match'
+    f'of the surest {share:.0%}' if share < 1 else 'exact match'
     for share in calibration.SHARES
   ]
   cells = [
