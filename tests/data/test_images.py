@@ -496,6 +496,16 @@ def test_the_padding_is_of_the_border_not_of_the_ink():
   assert (found[:, 40:] == (10, 200, 30)).all()
 
 
+@pytest.mark.parametrize('size', [(40, 32), (41, 32), (7, 32)])
+def test_the_padding_is_the_median_of_the_border(size):
+  wide, tall = size
+  pixels = RNG.integers(0, 256, (tall, wide, 3)).astype(np.uint8)
+  found, _ = fit(Image.fromarray(pixels), 32, 96)
+  border = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+  median = np.median(np.concatenate(border), axis=0).astype(np.uint8)
+  assert (found[:, wide:] == median).all()
+
+
 @pytest.mark.parametrize('size', [(1, 1), (1, 5000), (5000, 1), (3, 2)])
 def test_extreme_sizes(size):
   found, width = fit(Image.new('RGB', size, 'red'), 32, 96)
