@@ -107,6 +107,7 @@ class Folder(NamedTuple):
       `test`; `unlabeled` has every image that is not in `test`, labelled or
       not.
     names: the files of all images, relative to the folder, sorted.
+    sizes: (width, height) of each image in its file, in pixels.
     labels: the labels by file name.
     fitted: the frame that the images are fitted to, and how they stand in it.
     characters: the given charset, or the sorted characters of all labels.
@@ -120,6 +121,7 @@ class Folder(NamedTuple):
   directory: pathlib.Path
   splits: dict[str, list[int]]
   names: list[str]
+  sizes: list[tuple[int, int]]
   labels: dict[str, Label]
   fitted: Fitted
   characters: str
@@ -221,6 +223,7 @@ def open_folder(
       if any(chosen)
     },
     names=names,
+    sizes=[sizes[name] for name in names],
     labels=labels,
     fitted=fitted([sizes[name] for name in names], height=height, width=width),
     characters=charset or ''.join(sorted(set(''.join(texts)))),
