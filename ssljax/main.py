@@ -124,7 +124,8 @@ def main(argv: Sequence[str]) -> None:
   print(f'Run folder: {folder}', file=sys.stderr)
   dry, stop = flags.DRY_RUN.value, process.Stop()
   try:
-    with contextlib.nullcontext() if dry else lock.held(folder):
+    alone = not dry and jax.process_index() == 0
+    with lock.held(folder) if alone else contextlib.nullcontext():
       table = run(config, folder, data_dir, stop, dry=dry)
   except train.Stopped:
     sys.exit('Stopped, and saved; the same command goes on from here.')

@@ -163,7 +163,10 @@ def _facts(images, labels):
       ['images: 80 there, 81 here', 'labels: 30 there, 31 here'],
     ),
     (_facts(80, -30), ['labels: 30 there, 30 here, and not the same']),
-    (_facts(80, 30), ['images: as many as before, but some of their files']),
+    (
+      _facts(80, 30),
+      ['images: as many as before, but some of their files changed'],
+    ),
   ],
 )
 def test_a_changed_folder_is_told_by_what_has_changed(tmp_path, facts, lines):
@@ -174,13 +177,9 @@ def test_a_changed_folder_is_told_by_what_has_changed(tmp_path, facts, lines):
   after = _own('own', contents='b', charset='012')
   with pytest.raises(workdir.DataChanged) as caught:
     workdir.claim(run, after, facts)
-  told = str(caught.value).splitlines()
-  assert [line.strip() for line in told[1:-1]] == [
-    *(line for line in lines if 'as many' not in line),
-    *([told[1].strip()] if 'as many' in lines[0] else []),
-    "config.data.charset: '01' there, '012' here",
-  ]
-  assert lines[0] in told[1]
+  told = [line.strip() for line in str(caught.value).splitlines()]
+  followed = "config.data.charset: '01' there, '012' here"
+  assert told[1:-1] == [*lines, followed]
 
 
 def test_a_run_from_before_data_json_says_that_its_data_changed(tmp_path):
@@ -193,10 +192,10 @@ def test_a_run_from_before_data_json_says_that_its_data_changed(tmp_path):
 def test_another_config_on_changed_data_is_another_config(tmp_path):
   run = tmp_path / 'run'
   workdir.claim(run, _own('own', contents='a'), _facts(80, 30))
-  with pytest.raises(UserError, match=r"scale: 'smoke' there, 'laptop' here"):
-    workdir.check_claim(
-      run, _own('own', contents='b') | {'scale': 'laptop'}, _facts(80, 31)
-    )
+  other = _own('own', contents='b') | {'scale': 'laptop'}
+  with pytest.raises(UserError, match=r"scale: 'smoke' there, 'l") as caught:
+    workdir.check_claim(run, other, _facts(80, 31))
+  assert not isinstance(caught.value, workdir.DataChanged)
 
 
 def test_what_a_dry_run_leaves_bars_no_run(tmp_path):
