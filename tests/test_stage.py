@@ -8,11 +8,13 @@ import making
 import numpy as np
 import pytest
 import tiny_ocr
+from PIL import Image
 
-from configs import simclr_ocr
+from configs import simclr_images, simclr_ocr
 from ssljax import cost as cost_lib
 from ssljax import stage, tasks
 from ssljax.clustering import kmeans_flops
+from ssljax.data import datasets
 from ssljax.errors import UserError, check_known
 from ssljax.records import write_json
 
@@ -430,3 +432,30 @@ def test_a_long_label_is_told_before_text_is_rendered(tmp_path, first):
       config, folder=tmp_path, task=tasks.make(config), dataset=dataset
     )
   assert 'rendered' not in dataset.opened
+
+
+def test_two_small_classes_are_enough(tmp_path):
+  """The command of the README on a folder with fewer images than a batch."""
+  for name in ('cat', 'dog'):
+    (tmp_path / 'own' / name).mkdir(parents=True)
+    for place in range(20):
+      image = Image.new('L', (20, 20), 10 * place)
+      image.save(tmp_path / 'own' / name / f'{place}.png')
+  config = simclr_images.get_config(f'smoke,data={tmp_path}/own')
+  config.mapping = 'jit'
+  dataset = datasets.open_dataset(config.data.to_dict(), data_dir='unused')
+  config.data.update(dataset.resolved)
+  found = stage.resolve(
+    config, folder=tmp_path / 'run', task=tasks.make(config), dataset=dataset
+  ).stages
+  sizes = {each.name: each.batch_size for each in found if each.steps}
+  train = len(dataset.open('train'))
+  assert config.pretrain.batch_size == 64 > train
+  assert sizes['pretrain'] == train
+  # Ten labels are repeated, and a quarter of a mixed batch has labels.
+  assert sizes['finetune'] == config.finetune.batch_size
+  assert sizes['self_train'] == min(32, train + 8)
+  survey = dataset.survey()
+  assert survey.classes and len(survey.images) == 40
+  assert set(survey.splits['test'].values()) <= {'cat', 'dog'}
+  assert survey.facts()['labels']['count'] == 40
