@@ -5,6 +5,7 @@ Nothing of ssljax is imported here, so reading a config starts no backend.
 """
 
 import difflib
+import os
 
 import ml_collections
 from ml_collections import ConfigDict
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 LAYOUTS = ('arcs', 'colors', 'textured', 'hollow')
 SEEN_LAYOUTS = (*LAYOUTS, 'overlap', 'warp', 'grid', 'salt', 'spaced')
 UNSEEN_LAYOUTS = ('arched', 'pixel', 'shadow', 'jpeg')
+PATHS = ('data', 'take')  # the options that name folders
 
 
 def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
@@ -48,6 +50,8 @@ def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
       raise ValueError(
         f'Found {item!r} behind the colon; expected {key}=True or {key}=False.'
       )
+    if key in PATHS:
+      value = os.path.expanduser(value)  # a shell leaves `data=~/b` as it is
     values[key] = value == 'True' if kind is bool else kind(value)
   return ConfigDict(values)
 

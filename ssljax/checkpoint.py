@@ -28,6 +28,7 @@ from ssljax.errors import UserError
 
 State = TypeVar('State')
 
+KEPT = 2  # the complete steps that a stage keeps
 _SHOWN = 5  # the most differing arrays that an error names
 
 
@@ -64,7 +65,7 @@ class Checkpoints:
     directory: str | pathlib.Path,
     *,
     metadata: Mapping[str, Any] | None = None,
-    keep: int = 2,
+    keep: int = KEPT,
   ):
     self.directory = pathlib.Path(directory).absolute()
     # This raises a TypeError for what JSON cannot express. Orbax would raise

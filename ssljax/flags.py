@@ -1,7 +1,9 @@
 """The flags of the command, and a line instead of a traceback for a mistake."""
 
 import itertools
+import os
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,9 +30,18 @@ DATA_DIR = flags.DEFINE_string(
   'Where rendered data is kept. Default: $SSLJAX_DATA_DIR or ~/.cache/ssljax.',
 )
 
+DRY_RUN = flags.DEFINE_bool(
+  'dry_run',
+  False,
+  'Whether to check everything and print what a run would do, with its time, '
+  'memory and disk, instead of running.',
+)
+PATHS = ('config', 'workdir', 'data_dir', 'config.data.directory')
+
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
   """absl's parser, with a line instead of a traceback for a mistake."""
+  argv = expanded(argv)
   source = config_argument(argv)
   if source and not pathlib.Path(source.partition(':')[0]).is_file():
     sys.exit(
@@ -39,11 +50,85 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     )
   if source:
     # Recipes import `configs.common`, wherever the command is typed.
-    sys.path.append(str(pathlib.Path(source).resolve().parents[1]))
+    file = pathlib.Path(source.partition(':')[0]).resolve()
+    sys.path.append(str(file.parents[1]))
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError) as error:
     sys.exit(f'{flag_error(argv, error)}\nSee --help.')
+
+
+def expanded(argv: Sequence[str]) -> list[str]:
+  """The arguments with a user's home folder in the place of each `~`.
+
+  A shell expands `~` only where a word begins with it, so it leaves
+  `--workdir=~/a` as it is.
+  """
+  found = list(argv)
+  for place, (before, argument) in enumerate(
+    itertools.pairwise(found), start=1
+  ):
+    name, equals, value = argument.partition('=')
+    if equals and name.lstrip('-') in PATHS:
+      found[place] = f'{name}={os.path.expanduser(value)}'
+    elif before.lstrip('-') in PATHS and before.startswith('-'):
+      found[place] = os.path.expanduser(argument)
+  return found
+
+
+def go_on(argv: Sequence[str], run: pathlib.Path, pretrained: bool) -> str:
+  """The command that goes on from a run whose data has changed since.
+
+  Args:
+    argv: the command of this process, whose config and flags are kept.
+    run: the folder of the run.
+    pretrained: whether the run has an encoder that can be taken.
+  """
+  known, source = argv[1:], config_argument(argv) or ''
+  file, _, arg = source.partition(':')
+  taking = f'{file}:{",".join(filter(None, (arg, f"take={run}")))}'
+  fresh = next(
+    path
+    for number in itertools.count(2)
+    if not (path := run.with_name(f'{run.name}-{number}')).exists()
+  )
+  kept = without(known, 'workdir')
+  again = shlex.join(
+    ['python', '-m', 'ssljax.main', *kept, f'--workdir={fresh}']
+  )
+  begin = f'To begin anew, type\n  {again}'
+  if not pretrained or not accepted(taking):
+    return begin
+  kept = [f'--config={taking}', *without(kept, 'config')]
+  command = shlex.join(
+    ['python', '-m', 'ssljax.main', *kept, f'--workdir={fresh}']
+  )
+  return (
+    'To keep the encoder that it has pretrained, and learn to read anew from '
+    f'the labels that are there now, type\n  {command}\n{begin}'
+  )
+
+
+def without(arguments: Sequence[str], name: str) -> list[str]:
+  """The arguments without a flag, in any spelling."""
+  found, skip = [], False
+  for argument in arguments:
+    if skip:
+      skip = False
+    elif argument in (f'--{name}', f'-{name}'):
+      skip = True
+    elif argument.partition('=')[0] not in (f'--{name}', f'-{name}'):
+      found.append(argument)
+  return found
+
+
+def accepted(source: str) -> bool:
+  """Whether a config takes its argument."""
+  try:
+    flags.FLAGS['config'].parser.parse(source)
+  except (AttributeError, KeyError, TypeError, ValueError, flags.Error):
+    return False
+  return True
 
 
 def config_argument(argv: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ stays done, so the same command goes on from where it was. The table of test
 results is printed last and stands in `results.json` and `results.md`.
 """
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -15,17 +16,31 @@ import jax
 from absl import app
 from absl import flags as absl_flags
 
-from ssljax import flags, process, stage, tasks, train, workdir
+from ssljax import (
+  flags,
+  forecast,
+  lock,
+  process,
+  stage,
+  tasks,
+  train,
+  workdir,
+)
 from ssljax.data import datasets
 from ssljax.errors import UserError
-from ssljax.records import write_json
+from ssljax.records import read_json, replace_text, write_json
 from ssljax.reports import telemetry
 
 absl_flags.adopt_module_key_flags(flags)  # or --help would not show them
 
 
 def run(
-  config: Any, folder: pathlib.Path, data_dir: str, stop: Callable[[], bool]
+  config: Any,
+  folder: pathlib.Path,
+  data_dir: str,
+  stop: Callable[[], bool],
+  *,
+  dry: bool = False,
 ) -> str:
   """Runs all stages of a recipe; returns the table of results.
 
@@ -35,11 +50,14 @@ def run(
     folder: of the run.
     data_dir: where rendered data is kept.
     stop: once it returns True, the state is saved and `train.Stopped` raised.
+    dry: checks all, writes the summary, and returns it instead of running.
   """
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
   config.data.update(dataset.resolved)
   task = tasks.make(config)
-  workdir.check_claim(folder, config.to_dict())
+  survey = dataset.survey()
+  facts = survey.facts() if survey else None
+  workdir.check_claim(folder, config.to_dict(), facts)
   if dataset.note:
     print(dataset.note, file=sys.stderr)
   for warning in dataset.warnings:
@@ -47,12 +65,34 @@ def run(
   if dataset.skipped:
     print(workdir.skipped_lines(folder, dataset.skipped), file=sys.stderr)
   recipe = stage.resolve(config, folder=folder, task=task, dataset=dataset)
-  workdir.claim(folder, config.to_dict())
-  workdir.write_skipped(folder, dataset.skipped)
-  for each in recipe.stages:
+  told = forecast.summarize(
+    recipe, folder=folder, dataset=dataset, survey=survey
+  )
+  if not dry:
+    workdir.claim(folder, config.to_dict(), facts)
+  if jax.process_index() == 0:
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_text(folder / 'summary.txt', told)
+    workdir.write_skipped(folder, dataset.skipped)
+    forecast.draw(folder / 'pictures.png', dataset=dataset, survey=survey)
+  if dry:
+    return told
+  if recipe.stages:
+    print(told, file=sys.stderr)
+  later = [each.flops for each in recipe.stages]
+  for place, each in enumerate(recipe.stages, start=1):
     if stop():
       raise train.Stopped
-    train.run_stage(each, task=task, dataset=dataset, stop=stop)
+    train.run_stage(
+      each, task=task, dataset=dataset, stop=stop, later=sum(later[place:])
+    )
+  return results(folder, recipe, task)
+
+
+def results(
+  folder: pathlib.Path, recipe: stage.Resolved, task: tasks.Task
+) -> str:
+  """Writes the results of a run, and returns their table."""
   found, table = task.report(folder)
   pretraining = telemetry.telemetry(
     folder / name
@@ -78,21 +118,36 @@ def main(argv: Sequence[str]) -> None:
   process.keep_heap()
   name = workdir.name_of(config, flags.config_file().stem)
   folder = pathlib.Path(flags.WORKDIR.value or name)
-  data_dir = flags.DATA_DIR.value or os.environ.get(
-    'SSLJAX_DATA_DIR', os.path.expanduser('~/.cache/ssljax')
+  data_dir = os.path.expanduser(
+    flags.DATA_DIR.value or os.environ.get('SSLJAX_DATA_DIR', '~/.cache/ssljax')
   )
   process.keep_compiled(data_dir)
   jax.config.update('jax_disable_most_optimizations', not config.optimize)
   print(f'Run folder: {folder}', file=sys.stderr)
+  dry, stop = flags.DRY_RUN.value, process.Stop()
   try:
-    table = run(config, folder, data_dir, process.Stop())
+    alone = not dry and jax.process_index() == 0
+    with lock.held(folder) if alone else contextlib.nullcontext():
+      table = run(config, folder, data_dir, stop, dry=dry)
   except train.Stopped:
     sys.exit('Stopped, and saved; the same command goes on from here.')
+  except workdir.DataChanged as error:
+    remedy = flags.go_on(sys.argv, folder, first_stage(folder))
+    sys.exit(f'{type(error).__name__}: {error}\n{remedy}')
   except UserError as error:
     sys.exit(f'{type(error).__name__}: {error}')
   print(table)
+  if dry:
+    print(f'Nothing has been run. Summary: {folder / "summary.txt"}')
+    return
   print(f'Results: {folder / "results.json"}')
   print(f'Trained run: {folder}')
+
+
+def first_stage(folder: pathlib.Path) -> bool:
+  """Whether a run has pretrained an encoder that another run can take."""
+  name = read_json(folder / 'config.json')['recipe'][0]
+  return name == 'pretrain' and workdir.is_finished(folder / name)
 
 
 if __name__ == '__main__':

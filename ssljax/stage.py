@@ -169,6 +169,7 @@ def resolve(
   }
   check_splits(left, dataset)
   run = _Run(config, networks, folder, task, dataset, {})
+  _check_labels(run, left, methods)
   stages: dict[str, Stage] = {}
   for name, stage in left.items():
     stages[name] = _resolved(run, name, stage, methods[name], stages)
@@ -200,6 +201,23 @@ class _Run(NamedTuple):
     return self.costs.setdefault(key, cost_of(method, batch, examples))
 
 
+def _check_labels(
+  run: _Run,
+  described: Mapping[str, Mapping[str, Any]],
+  methods: Mapping[str, Method],
+) -> None:
+  """Refuses labels of the user's own files that no stage could learn from.
+
+  Every stage is checked again as it is resolved; but an earlier stage may open
+  rendered text, which takes minutes to render.
+  """
+  for name, stage in described.items():
+    splits = stage['data']['split'].split('+')
+    if methods[name].labelled and all(map(run.dataset.files, splits)):
+      source = examples_of(stage, run.dataset, splits)
+      run.task.check(source, build.encoder(run.networks))
+
+
 def _source_of(
   run: _Run, described: Mapping[str, Any], method: Method
 ) -> sources.Source:
@@ -213,6 +231,29 @@ def _source_of(
     source = enough(source, described['batch_size'])
   source = mixed(described, run.dataset, source)
   return with_clean(source, run.dataset, splits, kind=options['clean'])
+
+
+def capped(
+  described: Mapping[str, Any], source: sources.Source, *, devices: int = 1
+) -> dict[str, Any]:
+  """The stage with a batch that its examples can fill.
+
+  The batch shrinks to the number of examples, rounded down to a multiple of the
+  devices. In a mixed batch the unlabelled examples become fewer.
+
+  Args:
+    described: the stage.
+    source: its examples.
+    devices: over which a batch is divided; 1 for an evaluation, which fills no
+      batch.
+  """
+  most, mixture = len(source), mixture_of(source)
+  if mixture is not None:
+    most += mixture.batch - mixture.examples
+  size = described['batch_size']
+  if size > most >= devices:
+    size = most // devices * devices
+  return {**described, 'batch_size': size}
 
 
 def _checked_batch(
@@ -230,9 +271,7 @@ def _checked_batch(
   kind, batch_size = described['method']['name'], described['batch_size']
   if method.labelled:
     run.task.check(labelled_of(source), build.encoder(run.networks))
-  if evaluates(described):  # which fills no batch
-    batch_size = min(batch_size, len(source))
-  elif run.config.mapping != 'jit':
+  if not evaluates(described) and run.config.mapping != 'jit':
     parallel.check_divides(batch_size, jax.device_count())
   mixture = mixture_of(source)
   pipeline.check_batch_size(batch_size, source, mixture)
@@ -267,6 +306,9 @@ def _resolved(
     else (),
   )
   plain = make()
+  spread = config.mapping != 'jit' and not evaluates(described)
+  devices = jax.device_count() if spread else 1
+  described = capped(described, source, devices=devices)
   batch_size, example = _checked_batch(run, name, described, plain, source)
   cost = run.cost(described, plain, example, len(source))
   steps = steps_of(described, source, cost, earlier, folder)

@@ -16,6 +16,7 @@ from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError
 from ssljax.evaluate import evaluate, grid
+from ssljax.forecast import Pace
 from ssljax.health import Monitor
 from ssljax.log import Log
 from ssljax.records import read_lines, write_json
@@ -29,7 +30,12 @@ class Stopped(Exception):
 
 
 def run_stage(
-  stage: Stage, *, task: Task, dataset: Dataset, stop: Callable[[], bool]
+  stage: Stage,
+  *,
+  task: Task,
+  dataset: Dataset,
+  stop: Callable[[], bool],
+  later: float = 0.0,
 ) -> None:
   """Runs or resumes a stage to its last step, and evaluates it.
 
@@ -38,6 +44,7 @@ def run_stage(
     task: what the run is about.
     dataset: the run's data.
     stop: once it returns True, the state is saved and `Stopped` raised.
+    later: FLOPs of the stages after this one, whose time is then told.
   """
   stage = stage.settled()
   create = jax.jit(
@@ -59,7 +66,8 @@ def run_stage(
     ) as log:
       monitor = watch(stage)
       show = grid(stage, dataset)
-      state = fit(state, stage, checkpoints, log, monitor, stop, show)
+      pace = Pace(stage, later)
+      state = fit(state, stage, checkpoints, log, monitor, pace, stop, show)
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
@@ -90,6 +98,7 @@ def fit(
   checkpoints: Checkpoints,
   log: Log,
   monitor: Monitor,
+  pace: Pace,
   stop: Callable[[], bool],
   show: Callable[[core.TrainState], np.ndarray] | None = None,
 ) -> core.TrainState:
@@ -116,6 +125,8 @@ def fit(
       log.scalars(done, values)
       for message in monitor.read(done, values):
         log.note(f'{stage.name}: {message}')
+      if told := pace.told(done):
+        log.note(told)
       window = []
     log.advance(done)
     if saving:

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ssljax import lock
 from ssljax.errors import UserError, check_known
 from ssljax.records import read_json, write_json
 
@@ -18,46 +19,149 @@ from ssljax.records import read_json, write_json
 def name_of(config: Any, stem: str) -> pathlib.Path:
   """The default folder of a run, one per config and set of overrides.
 
+  The spelling of a path plays no part: a relative path, a link and an absolute
+  path to the same folder give the same name.
+
   Args:
     config: the ConfigDict of the run.
     stem: name of the config's file.
   """
-  text = json.dumps(config.to_dict(), sort_keys=True, default=str)
+  plain = json.loads(json.dumps(config.to_dict(), default=str))
+  text = json.dumps(respelt(plain), sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
   return pathlib.Path('runs') / f'{stem}-{config.scale}-{digest}'
 
 
-def check_claim(workdir: pathlib.Path, wanted: Mapping[str, Any]) -> None:
+def respelt(config: Mapping[str, Any], *, directory: str = '') -> dict:
+  """A config as JSON has it, in which each path has one spelling.
+
+  Args:
+    config: the config as a dict.
+    directory: what stands for the user's folder; '' takes its resolved path.
+  """
+  spelt = config.get('data', {}).get('directory') or ''
+  place = directory or (_resolved(spelt) if spelt else '')
+
+  def walk(value: Any) -> Any:
+    if isinstance(value, dict):
+      return {key: walk(each) for key, each in value.items()}
+    if isinstance(value, list):
+      return [walk(each) for each in value]
+    # The titles of a table may end with the folder.
+    if isinstance(value, str) and spelt and f' {value}'.endswith(f' {spelt}'):
+      return value.removesuffix(spelt) + place
+    return value
+
+  found = {key: walk(value) for key, value in config.items()}
+  stages = config.get('recipe') or ()
+  for stage in found.values():
+    take = stage.get('take') if isinstance(stage, dict) else None
+    for part, origin in (take or {}).items():
+      if take and origin not in stages:
+        take[part] = _resolved(origin)
+  return found
+
+
+def _resolved(path: str) -> str:
+  return str(pathlib.Path(path).expanduser().resolve())
+
+
+class DataChanged(UserError):
+  """The data of a run has changed since the run began."""
+
+
+# What a dry run and a skipped file leave in a folder before it is claimed.
+EARLY = ('summary.txt', 'pictures.png', 'skipped.csv', lock.NAME)
+# The options of `config.data` that follow from what is in the user's folder.
+FOLLOWING = ('charset', 'classes', 'max_length', 'lengths', 'height', 'width')
+
+
+def check_claim(
+  workdir: pathlib.Path,
+  wanted: Mapping[str, Any],
+  facts: Mapping[str, Any] | None = None,
+) -> None:
   """Refuses a folder that belongs to another config, or to no run at all.
 
   Args:
     workdir: the folder, which need not exist.
     wanted: the resolved config as a dict.
+    facts: what `data.json` says of the user's own data, see `claim`.
+
+  Raises:
+    DataChanged: the config is the same, but the user's folder has changed.
+    UserError: the folder is of another run, or of none.
   """
   path = workdir / 'config.json'
   if not path.exists():
     # A kill while `claim` writes leaves a temporary file.
     found = workdir.iterdir() if workdir.exists() else ()
-    if any(file.suffix != '.tmp' for file in found):
+    if any(file.suffix != '.tmp' and file.name not in EARLY for file in found):
       raise UserError(
         f'Found files but no config.json in {workdir}; expected an empty '
         'folder or a run. Choose another --workdir.'
       )
     return
-  plain = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
-  changed = _differing('config', read_json(path), plain)
-  if changed:
-    raise UserError(
-      f'{workdir} belongs to a run of another config; it differs in\n  '
-      + '\n  '.join(changed[:8])
-      + '\nChoose another --workdir, or the values of that run.'
-    )
+  there = read_json(path)
+  here = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
+  old, new = (each.get('data', {}).get('contents') for each in (there, here))
+  # Folders with the same contents are the same folder, wherever it stands.
+  same = 'DIR' if old and old == new else ''
+  settled = [respelt(each, directory=same) for each in (there, here)]
+  changed = _differing('config', *settled)
+  if not changed:
+    return
+  if old and new and old != new:
+    following = tuple(f'config.data.{key}:' for key in ('contents', *FOLLOWING))
+    if all(line.startswith(following) for line in changed):
+      lines = _moved(workdir, facts or {})
+      lines += [each for each in changed if not each.startswith(following[0])]
+      raise DataChanged(
+        f'The data of the run {workdir} has changed since it began:\n  '
+        + '\n  '.join(lines)
+        + '\nA run goes on only with the data that it began with.'
+      )
+  raise UserError(
+    f'{workdir} belongs to a run of another config; it differs in\n  '
+    + '\n  '.join(changed[:8])
+    + '\nChoose another --workdir, or the values of that run.'
+  )
 
 
-def claim(workdir: pathlib.Path, wanted: Mapping[str, Any]) -> None:
-  """Writes the resolved config into a folder that no run has claimed yet."""
-  check_claim(workdir, wanted)
+def _moved(workdir: pathlib.Path, here: Mapping[str, Any]) -> list[str]:
+  """'labels: 30 there, 45 here' for what the user's folder has others of."""
+  path = workdir / 'data.json'
+  there = read_json(path) if path.exists() else {}
+  lines = []
+  for what in ('images', 'labels'):
+    old, new = there.get(what), here.get(what)
+    if old and new and old != new:
+      others = ', and not the same' if old['count'] == new['count'] else ''
+      lines.append(f'{what}: {old["count"]} there, {new["count"]} here{others}')
+  if there and not lines:
+    lines.append('images: as many as before, but some of their files changed')
+  # A run from before `data.json` was written.
+  return lines or ['images or labels: others than there were']
+
+
+def claim(
+  workdir: pathlib.Path,
+  wanted: Mapping[str, Any],
+  facts: Mapping[str, Any] | None = None,
+) -> None:
+  """Writes the resolved config into a folder that no run has claimed yet.
+
+  Args:
+    workdir: the folder.
+    wanted: the resolved config as a dict.
+    facts: of the user's own data: `images` and `labels`, each with its `count`
+      and a `digest`. They go to `data.json`, by which a later run can tell
+      what has changed.
+  """
+  check_claim(workdir, wanted, facts)
   if not (workdir / 'config.json').exists():
+    if facts:
+      write_json(workdir / 'data.json', facts)
     write_json(workdir / 'config.json', wanted)
 
 
@@ -117,7 +221,7 @@ def locate(
   """
   if origin in recipe:
     return workdir / origin
-  path = pathlib.Path(origin)
+  path = pathlib.Path(origin).expanduser()
   for other in (path, path.parent):
     if not is_run(other):
       continue

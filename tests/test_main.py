@@ -1,8 +1,11 @@
 """A whole run: what it leaves, what stops it, and what it goes on from."""
 
+import functools
+import importlib
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -10,11 +13,15 @@ import jax
 import numpy as np
 import pytest
 import tiny_ocr
+from PIL import Image
 
 import ssljax
-from ssljax import cost, evals, flags, main, train
-from ssljax.checkpoint import read
+from configs import simclr_ocr
+from ssljax import core, cost, evals, flags, lock, main, tasks, train
+from ssljax import stage as stage_lib
+from ssljax.checkpoint import Checkpoints, read
 from ssljax.data import datasets
+from ssljax.records import write_json
 from ssljax.workdir import claim
 
 pytestmark = pytest.mark.slow  # starts processes
@@ -381,10 +388,6 @@ MISTAKES = {
     (TINY, '--config.data.charset=digit'),
     ("charset 'digit'", 'one of digits', "Did you mean 'digits'?"),
   ),
-  'batch': (
-    (TINY, '--config.pretrain.batch_size=65'),
-    ('batch size of 65', '64 examples', 'Lower the batch size'),
-  ),
   'too few examples': (
     (
       TINY,
@@ -501,3 +504,166 @@ def test_the_config_argument_in_every_spelling():
   assert flags.config_argument(['main']) is None
   assert flags.config_argument(['main', '--config=a.py:b']) == 'a.py:b'
   assert flags.config_argument(['main', '--config', 'a.py']) == 'a.py'
+
+
+def test_a_config_finds_its_library_from_any_folder(tmp_path, monkeypatch):
+  """The path ends at the first colon, whatever stands behind it."""
+  (tmp_path / 'configs').mkdir()
+  file = tmp_path / 'configs' / 'a.py'
+  file.write_text('')
+  monkeypatch.setattr(flags.flags, 'FLAGS', lambda argv: argv)
+  monkeypatch.setattr(sys, 'path', list(sys.path))
+  for argument in ('', ':smoke', ':smoke,data=/some/where/else'):
+    flags.parse_flags(['main', f'--config={file}{argument}'])
+    assert sys.path.pop() == str(tmp_path)
+
+
+def test_a_home_folder_is_expanded(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/a')
+  given = ['main', '--workdir=~/b', '-data_dir', '~', '--config=~/c.py:x=~/d']
+  given += ['--config.rows=~/e', '~/f', '--dry_run', '~/g']
+  assert flags.expanded(given) == [
+    'main',
+    '--workdir=/home/a/b',
+    '-data_dir',
+    '/home/a',
+    '--config=/home/a/c.py:x=~/d',
+    *given[5:],
+  ]
+
+
+@pytest.mark.parametrize('name', ['simclr_ocr', 'simclr_images'])
+def test_a_home_folder_is_expanded_in_a_config(name, monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'own').mkdir()
+  (tmp_path / 'own' / 'labels.csv').write_text('file,text\n')
+  get = importlib.import_module(f'configs.{name}').get_config
+  config = get('smoke,data=~/own,take=~/run')
+  assert config.data.directory == f'{tmp_path}/own'
+  assert f'{tmp_path}/run' in str(config) and '~' not in str(config)
+  if name == 'simclr_ocr':
+    assert 'finetune' in config.recipe  # its labels were found
+
+
+COMMAND = 'python -m ssljax.main'
+
+
+def test_the_command_that_keeps_the_encoder(tmp_path, monkeypatch):
+  monkeypatch.setattr(flags, 'accepted', lambda source: 'take=' in source)
+  run, recipe = tmp_path / 'run', f'{ROOT}/configs/simclr_ocr.py'
+  argv = ['main', f'--config={recipe}:smoke,data=own', '--workdir', str(run)]
+  told = flags.go_on(argv, run, True).splitlines()
+  assert told[1].strip() == (
+    f'{COMMAND} --config={recipe}:smoke,data=own,take={run} --workdir={run}-2'
+  )
+  assert told[3].strip() == (
+    f'{COMMAND} --config={recipe}:smoke,data=own --workdir={run}-2'
+  )
+  (tmp_path / 'run-2').mkdir()
+  (_, again) = flags.go_on(argv, run, False).splitlines()  # nothing to keep
+  assert again.strip() == told[3].strip().replace('run-2', 'run-3')
+
+
+def test_a_config_that_takes_nothing_begins_anew(tmp_path, monkeypatch):
+  monkeypatch.setattr(flags, 'accepted', lambda source: False)
+  argv = ['main', '--config', 'configs/labels_ocr.py']
+  told = flags.go_on(argv, tmp_path / 'run', True)
+  assert 'take=' not in told and told.startswith('To begin anew')
+
+
+@pytest.fixture
+def changed(tmp_path):
+  """Flags of a run that has pretrained, and whose labels have changed since."""
+  own, run = tmp_path / 'own', tmp_path / 'my run'
+  own.mkdir()
+  for place in range(20):
+    Image.new('L', (60, 30), 10 * place).save(own / f'{place:02}.png')
+  rows = [f'{place:02}.png,4{place % 8}' for place in range(12)]
+  (own / 'labels.csv').write_text('\n'.join(['file,text', *rows[:8]]))
+  config = simclr_ocr.get_config(f'smoke,data={own}')
+  data = datasets.open_dataset(config.data.to_dict(), data_dir='unused')
+  config.data.update(data.resolved)
+  claim(run, config.to_dict(), data.survey().facts())
+  config.mapping = 'jit'
+  task = tasks.make(config)
+  first = stage_lib.resolve(config, folder=run, task=task, dataset=data).stages[
+    0
+  ]
+  create = functools.partial(
+    core.create_state, method=first.method, optimizer=first.optimizer
+  )
+  state = jax.jit(create)(jax.random.key(0), first.batch())
+  with Checkpoints(first.folder / 'checkpoints') as checkpoints:
+    checkpoints.save(4, state)
+  write_json(first.folder / 'stage.json', {'flops': 1.0})
+  (own / 'labels.csv').write_text('\n'.join(['file,text', *rows]))
+  return f'--config=configs/simclr_ocr.py:smoke,data={own}/', run
+
+
+def test_labels_that_are_added_later(changed):
+  """What has changed is told, and the command that is told goes on."""
+  source, run = changed
+  again = [source, f'--workdir={run}']
+  done = _start('-m', 'ssljax.main', *again)
+  assert done.returncode == 1
+  assert 'Traceback' not in done.stderr
+  assert 'labels: 8 there, 12 here' in done.stderr
+  assert 'images:' not in done.stderr.split('DataChanged')[1]
+  (command, _) = (
+    line for line in done.stderr.splitlines() if line.startswith(f'  {COMMAND}')
+  )
+  _, *words = shlex.split(command)
+  assert not pathlib.Path(f'{run}-2').exists()
+  done = _start(*words, '--dry_run')
+  assert done.returncode == 0, done.stderr
+  assert 'Labels: 12 of 20 images' in done.stdout
+  stages = done.stdout.split('Stages to run: ')[1]
+  assert 'head ' in stages and 'simclr' not in stages
+
+
+def test_a_dry_run_from_another_folder(tmp_path):
+  """It says what would run, and leaves nothing that bars the run."""
+  own = tmp_path / 'own'
+  own.mkdir()
+  for place in range(20):
+    Image.new('L', (60, 30), 10 * place).save(own / f'{place:02}.png')
+  (own / 'labels.csv').write_text('file,text\n00.png,1\n01.png,2\n02.png,1\n')
+  # The package alone, as where it is installed: configs are not beside it.
+  (tmp_path / 'site').mkdir()
+  (tmp_path / 'site' / 'ssljax').symlink_to(ROOT / 'ssljax')
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'ssljax.main', '--dry_run', '--workdir=~/a'),
+      f'--config={ROOT}/configs/simclr_ocr.py:smoke,data=~/own',
+    ],
+    cwd=tmp_path / 'site',
+    env=os.environ
+    | {
+      'HOME': str(tmp_path),
+      'PYTHONPATH': str(tmp_path / 'site'),
+      'XLA_FLAGS': '',
+    },
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith(f'Images of {own}: 20 found, 20 used')
+  assert '1 test image: too few to say' in done.stdout
+  assert 'simclr: 4 steps of 19 (not 48' in done.stdout
+  assert 'Nothing has been run' in done.stdout
+  run = tmp_path / 'a'
+  names = {'summary.txt', 'pictures.png'}
+  assert {path.name for path in run.iterdir()} == names
+  assert (run / 'summary.txt').read_text().strip() in done.stdout
+  claim(run, {'seed': 0})
+
+
+def test_a_run_folder_in_use_is_refused_at_once(tmp_path):
+  with lock.held(tmp_path / 'run'):
+    done = _start('-m', 'ssljax.main', *_flags(tmp_path / 'run', tmp_path))
+  assert done.returncode == 1
+  last = done.stderr.splitlines()[-1]
+  assert last.startswith(f'InUse: Found {tmp_path}/run in use by process ')
+  assert f' {os.getpid()} on ' in last
+  assert 'Traceback' not in done.stderr

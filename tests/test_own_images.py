@@ -110,7 +110,7 @@ def test_the_same_command_goes_on_unless_the_folder_has_changed(own, finished):
   added = own / '99.png'
   _draw(added, '4', (30, 24))
   try:
-    with pytest.raises(UserError, match=r'config\.data\.contents'):
+    with pytest.raises(workdir.DataChanged, match='images: 40 there, 41 here'):
       _run(_config(own), finished)
   finally:
     added.unlink()

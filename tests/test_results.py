@@ -34,6 +34,7 @@ class Run:
     take=None,
     splits=SPLITS,
     confidence=None,
+    times=1,
     **other,
   ):
     folder = self.workdir / name
@@ -52,7 +53,8 @@ class Run:
         other |= {'calibration': {'temperature': 1.25, 'from': 'validation'}}
       rows = csv.writer(file)
       rows.writerow(columns)
-      rows.writerows(zip(*columns.values(), strict=True))
+      each = zip(*columns.values(), strict=True)
+      rows.writerows(list(each) * times)
     summary = {
       'labels': 500,
       'learning_rate': 1e-3,
@@ -140,10 +142,10 @@ def test_a_difference_is_paired_image_by_image(run):
 
 
 def test_seeds_are_averaged_and_stand_beside_it(run):
-  run.add('a0', RIGHT, flops=1e12)
-  run.add('a1', HALF, fit=0.95, flops=3e12)
-  run.add('b0', HALF)
-  run.add('b1', HALF)
+  run.add('a0', RIGHT, flops=1e12, times=3)
+  run.add('a1', HALF, fit=0.95, flops=3e12, times=3)
+  run.add('b0', HALF, times=3)
+  run.add('b1', HALF, times=3)
   found = run.results(
     [('few', 'A', ('a0', 'a1')), ('few', 'B', ('b0', 'b1'))],
     differences=(('A', 'B'),),
@@ -205,9 +207,23 @@ def test_the_best_of_several_is_chosen_on_validation(run):
   assert every['edit_distance_accuracy']['by_seed'] == [0.5, 1.0]
 
 
+@pytest.mark.parametrize(('times', 'told'), [(2, False), (3, True)])
+def test_a_figure_needs_ten_test_images(run, times, told):
+  run.add('a', RIGHT, times=times)  # of 4 images
+  found = run.results([('few', 'A', ('a',))])
+  figures = found['few']['rows']['A']['figures']
+  assert figures['test']['too_few'] is not told
+  assert figures['hollow']['too_few']  # of 3 images at most
+  text = readings.render(found)
+  assert ('8 test images: too few to say' in text) is not told
+  assert ('1.000 [1.000, 1.000]' in text) is told
+  line = text.splitlines()[-1]  # accuracy by layout
+  assert line.count('too few to say') == (3 if told else 4)
+
+
 def test_the_page_names_every_row_group_and_difference(run):
-  run.add('a', RIGHT)
-  run.add('b', HALF)
+  run.add('a', RIGHT, times=3)
+  run.add('b', HALF, times=3)
   text = readings.render(
     run.results(
       [('few', 'A', ('a',)), ('few', 'B', ('b',)), ('more', 'A', ('a',))],
@@ -217,7 +233,7 @@ def test_the_page_names_every_row_group_and_difference(run):
   )
   few, more = text.split('### more')
   assert few.startswith('### few\n')
-  assert '4 test images' in few
+  assert '12 test images' in few
   (difference,) = (line for line in few.splitlines() if '*A - B*' in line)
   assert difference.split('|')[2].strip() == '0.500 [0.500, 0.500]'
   assert '*A - B*' in few and '*A - B*' not in more

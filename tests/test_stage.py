@@ -8,11 +8,13 @@ import making
 import numpy as np
 import pytest
 import tiny_ocr
+from PIL import Image
 
-from configs import simclr_ocr
+from configs import simclr_images, simclr_ocr
 from ssljax import cost as cost_lib
 from ssljax import stage, tasks
 from ssljax.clustering import kmeans_flops
+from ssljax.data import datasets
 from ssljax.errors import UserError, check_known
 from ssljax.records import write_json
 
@@ -205,6 +207,9 @@ class _Opened:
     check_known('split', split, self.splits)
     return making.text_source(self._texts)
 
+  def files(self, split):
+    return ()
+
 
 def _resolve(config, tmp_path, texts=('1234',) * 32):
   task = tasks.make(config)
@@ -236,14 +241,6 @@ MIXED = {'labelled': 8, 'unlabelled': 'unlabeled'}
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    (
-      {'batch_size': 64, 'method': {'name': 'autoencoder'}},
-      r'batch size of 64 and 32 examples',
-    ),
-    (
-      {'batch_size': 48, 'data': MIXED},
-      r'batches of 48, 8 of them labelled, and 32 unlabelled examples',
-    ),
     ({'batch_size': 8, 'data': MIXED}, r'at least 1 of each in a batch'),
     ({'data': MIXED | {'labelled': 0}}, r'at least 1 of each in a batch'),
     ({'data': MIXED | {'unlabelled': 'unlabled'}}, r"mean 'unlabeled'"),
@@ -374,3 +371,91 @@ def test_fewer_labels_than_a_batch_are_repeated(
     assert batch['labelled'].sum() == min(first, 16)
   else:
     assert 'labelled' not in batch
+
+
+@pytest.mark.parametrize(
+  ('options', 'asked', 'size'),
+  [
+    ({'method': {'name': 'autoencoder'}}, 64, 32),
+    ({'method': {'name': 'autoencoder'}, 'data': {'count': 30}}, 64, 24),
+    ({'method': {'name': 'autoencoder'}}, 16, 16),
+    # 32 unlabelled examples, and 8 of the labelled ones.
+    ({'data': MIXED}, 48, 40),
+    ({'data': MIXED | {'count': 3}}, 64, 40),
+    ({'data': MIXED}, 32, 32),
+  ],
+)
+def test_a_batch_is_no_larger_than_the_examples(tmp_path, options, asked, size):
+  """It is a multiple of the 8 devices, and an epoch is one step."""
+  last = _resolve(_last(batch_size=asked, **options), tmp_path)[-1]
+  assert last.batch_size == size
+  assert len(last.batch()['image']) == size
+  if size < asked:
+    assert last.epoch == 1
+
+
+def test_fewer_examples_than_devices_are_refused(tmp_path):
+  options = {'method': {'name': 'autoencoder'}, 'data': {'count': 5}}
+  with pytest.raises(UserError, match='batch size of 64 and 5 examples'):
+    _resolve(_last(batch_size=64, **options), tmp_path)
+
+
+class _Files(_Opened):
+  """The user's files, and rendered text beside them."""
+
+  splits = ('unlabeled', 'train', 'test', 'rendered')
+
+  def __init__(self, texts):
+    super().__init__(texts)
+    self.opened = []
+
+  def open(self, split):
+    self.opened.append(split)
+    return super().open(split)
+
+  def files(self, split):
+    return () if split == 'rendered' else ['0.png']
+
+
+@pytest.mark.parametrize('first', ['pretrain', 'rendered'])
+def test_a_long_label_is_told_before_text_is_rendered(tmp_path, first):
+  """However the reader begins: 24 frames, and two blanks between repeats."""
+  config = _last()
+  if first == 'rendered':
+    config.head.data.split = 'rendered'
+    config.recipe = ('head', 'finetune')
+    config.head.take = {}
+  config.data.max_length = 40
+  dataset = _Files(['1234'] * 31 + ['12' * 11 + '111'])
+  with pytest.raises(UserError, match=r'needs 27 frames.*96 pixels.*gives 24'):
+    stage.resolve(
+      config, folder=tmp_path, task=tasks.make(config), dataset=dataset
+    )
+  assert 'rendered' not in dataset.opened
+
+
+def test_two_small_classes_are_enough(tmp_path):
+  """The command of the README on a folder with fewer images than a batch."""
+  for name in ('cat', 'dog'):
+    (tmp_path / 'own' / name).mkdir(parents=True)
+    for place in range(20):
+      image = Image.new('L', (20, 20), 10 * place)
+      image.save(tmp_path / 'own' / name / f'{place}.png')
+  config = simclr_images.get_config(f'smoke,data={tmp_path}/own')
+  config.mapping = 'jit'
+  dataset = datasets.open_dataset(config.data.to_dict(), data_dir='unused')
+  config.data.update(dataset.resolved)
+  found = stage.resolve(
+    config, folder=tmp_path / 'run', task=tasks.make(config), dataset=dataset
+  ).stages
+  sizes = {each.name: each.batch_size for each in found if each.steps}
+  train = len(dataset.open('train'))
+  assert config.pretrain.batch_size == 64 > train
+  assert sizes['pretrain'] == train
+  # Ten labels are repeated, and a quarter of a mixed batch has labels.
+  assert sizes['finetune'] == config.finetune.batch_size
+  assert sizes['self_train'] == min(32, train + 8)
+  survey = dataset.survey()
+  assert survey.classes and len(survey.images) == 40
+  assert set(survey.splits['test'].values()) <= {'cat', 'dog'}
+  assert survey.facts()['labels']['count'] == 40

@@ -1,6 +1,11 @@
 """Run folders: whose they are, where parts come from, and what they cost."""
 
+import hashlib
+import json
+import pathlib
+
 import pytest
+from ml_collections import ConfigDict
 
 from ssljax import workdir
 from ssljax.errors import UserError
@@ -79,3 +84,121 @@ def test_the_best_is_chosen_on_validation(tmp_path):
     write_json(tmp_path / name / 'stage.json', figures)
   folders = [tmp_path / name for name in ('slow', 'middle', 'fast')]
   assert workdir.best_on_validation(folders) == tmp_path / 'middle'
+
+
+def _own(directory, **data):
+  """The config of a run on a folder of the user's."""
+  return {
+    'scale': 'smoke',
+    'recipe': ('pretrain', 'head'),
+    'data': {'directory': str(directory), 'contents': '', **data},
+    'head': {'take': {'encoder': 'pretrain'}},
+    'rows': [[f'the labels of {directory}', 'head', ['head']]],
+  }
+
+
+def _spellings(tmp_path, monkeypatch):
+  """One folder, as people write its path."""
+  (tmp_path / 'own').mkdir()
+  (tmp_path / 'link').symlink_to('own')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('HOME', str(tmp_path))
+  return ['own', './own/', 'link', '~/own', f'{tmp_path}/own', 'own/../own']
+
+
+def test_the_name_of_a_run_is_of_the_folder_and_not_of_its_spelling(
+  tmp_path, monkeypatch
+):
+  spellings = _spellings(tmp_path, monkeypatch)
+
+  def name(directory, take='pretrain'):
+    config = ConfigDict(_own(directory))
+    config.head.take.encoder = take
+    return str(workdir.name_of(config, 'simclr_ocr'))
+
+  assert len({name(each) for each in spellings}) == 1
+  assert name('other') != name('own')
+  assert name('own', take='link') == name('own', take=f'{tmp_path}/own')
+  assert name('own', take='other') != name('own', take='link')
+
+
+def test_the_name_of_a_run_without_paths_is_what_it_was():
+  """Runs that began before paths were resolved go on."""
+  config = ConfigDict({'scale': 'smoke', 'seed': 1, 'recipe': ('pretrain',)})
+  text = json.dumps(config.to_dict(), sort_keys=True)
+  digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+  assert workdir.name_of(config, 'a') == pathlib.Path(f'runs/a-smoke-{digest}')
+
+
+@pytest.mark.parametrize('contents', ['', 'c72'])
+def test_a_folder_by_another_spelling_is_the_same(
+  tmp_path, monkeypatch, contents
+):
+  first, *others = _spellings(tmp_path, monkeypatch)
+  run = tmp_path / 'run'
+  workdir.claim(run, _own(first, contents=contents))
+  for each in others:
+    workdir.check_claim(run, _own(each, contents=contents))
+  # What is in the folder decides, so a folder may be moved.
+  if contents:
+    workdir.check_claim(run, _own('elsewhere', contents=contents))
+  else:
+    with pytest.raises(UserError, match=r'config\.data\.directory'):
+      workdir.check_claim(run, _own('elsewhere'))
+
+
+def _facts(images, labels):
+  return {
+    'images': {'count': images, 'digest': f'i{images}'},
+    'labels': {'count': abs(labels), 'digest': f'l{labels}'},
+  }
+
+
+@pytest.mark.parametrize(
+  ('facts', 'lines'),
+  [
+    (_facts(80, 45), ['labels: 30 there, 45 here']),
+    (
+      _facts(81, 31),
+      ['images: 80 there, 81 here', 'labels: 30 there, 31 here'],
+    ),
+    (_facts(80, -30), ['labels: 30 there, 30 here, and not the same']),
+    (
+      _facts(80, 30),
+      ['images: as many as before, but some of their files changed'],
+    ),
+  ],
+)
+def test_a_changed_folder_is_told_by_what_has_changed(tmp_path, facts, lines):
+  run = tmp_path / 'run'
+  before = _own('own', contents='a', charset='01')
+  workdir.claim(run, before, _facts(80, 30))
+  workdir.claim(run, before, _facts(80, 30))  # goes on
+  after = _own('own', contents='b', charset='012')
+  with pytest.raises(workdir.DataChanged) as caught:
+    workdir.claim(run, after, facts)
+  told = [line.strip() for line in str(caught.value).splitlines()]
+  followed = "config.data.charset: '01' there, '012' here"
+  assert told[1:-1] == [*lines, followed]
+
+
+def test_a_run_from_before_data_json_says_that_its_data_changed(tmp_path):
+  run = tmp_path / 'run'
+  workdir.claim(run, _own('own', contents='a'))
+  with pytest.raises(workdir.DataChanged, match='images or labels: others'):
+    workdir.check_claim(run, _own('own', contents='b'), _facts(80, 30))
+
+
+def test_another_config_on_changed_data_is_another_config(tmp_path):
+  run = tmp_path / 'run'
+  workdir.claim(run, _own('own', contents='a'), _facts(80, 30))
+  other = _own('own', contents='b') | {'scale': 'laptop'}
+  with pytest.raises(UserError, match=r"scale: 'smoke' there, 'l") as caught:
+    workdir.check_claim(run, other, _facts(80, 31))
+  assert not isinstance(caught.value, workdir.DataChanged)
+
+
+def test_what_a_dry_run_leaves_bars_no_run(tmp_path):
+  for name in workdir.EARLY:
+    (tmp_path / name).write_text('')
+  workdir.claim(tmp_path, {'seed': 0})

@@ -11,6 +11,7 @@ from ssljax.data import cache, sources, text_images, workers
 from ssljax.data.image_sets import open_images
 from ssljax.data.own import Own
 from ssljax.data.render import render_masks
+from ssljax.data.survey import Survey
 
 
 class Dataset(Protocol):
@@ -29,6 +30,7 @@ class Dataset(Protocol):
   width), 255 where an image of the split shows text; it raises a UserError if
   the images were not rendered. `files` returns the files that the examples of a
   split were read from, in order; it is empty if they are not files of the user.
+  `survey` says what the user's folder holds; None if there is no such folder.
   """
 
   splits: tuple[str, ...]
@@ -42,6 +44,8 @@ class Dataset(Protocol):
   def masks(self, split: str) -> np.ndarray: ...
 
   def files(self, split: str) -> Sequence[str]: ...
+
+  def survey(self) -> Survey | None: ...
 
 
 class Rendered:
@@ -70,6 +74,9 @@ class Rendered:
 
   def files(self, split: str) -> Sequence[str]:
     return ()
+
+  def survey(self) -> None:
+    return None
 
   @functools.cached_property
   def _builder(self) -> text_images.TextImages:

@@ -18,6 +18,7 @@ from ssljax.data.classes import open_classes
 from ssljax.data.clean import no_masks
 from ssljax.data.image_sources import ImageSource
 from ssljax.data.prepared_images import open_prepared
+from ssljax.data.survey import Survey
 from ssljax.errors import UserError, check_known
 
 SPLITS = ('train', 'validation', 'test')
@@ -49,6 +50,7 @@ class Images:
     skipped: Sequence[tuple[str, str]] = (),
     warnings: Sequence[str] = (),
     masks: Callable[[str], np.ndarray] | None = None,
+    directory: str = '',
   ):
     """Takes what opens each split, and what describes the set.
 
@@ -60,18 +62,45 @@ class Images:
       warnings: lines about what may be wrong with the images.
       masks: uint8 (count, height, width) of a split, by its name; leave it out
         if the images were not rendered.
+      directory: the user's folder; '' if the images are of none.
     """
     self.splits = tuple(openers)
     self._classes = tuple(classes)
     self.resolved = {'classes': self._classes, 'contents': contents}
     self.skipped, self.warnings = list(skipped), tuple(warnings)
-    self._openers = openers
+    self._openers, self._directory = openers, directory
     # The stages of a run share this cache, so a split is read only once.
     self.open = functools.cache(self._open)
     self.masks = functools.cache(masks or (lambda split: no_masks()))
 
   def files(self, split: str) -> Sequence[str]:
     return ()  # only the readings of text are listed by file
+
+  def survey(self) -> Survey | None:
+    if not self._directory:
+      return None
+    opened = {split: self.open(split) for split in self.splits}
+    names = {
+      split: [source.describe(place).name for place in range(len(source))]
+      for split, source in opened.items()
+    }
+    frame = opened['train'][0]['image'].shape[:2]
+    return Survey(
+      directory=self._directory,
+      images=sorted(name for split in names.values() for name in split),
+      skipped=self.skipped,
+      sizes=(),
+      frame=(int(frame[0]), int(frame[1])),
+      splits={
+        split: {
+          name: self._classes[label]
+          for name, label in zip(names[split], source.labels, strict=True)
+          if label >= 0
+        }
+        for split, source in opened.items()
+      },
+      classes=True,
+    )
 
   def _open(self, split: str) -> ImageSource:
     check_known('split', split, self.splits)
@@ -129,7 +158,9 @@ def open_images(
         'Set it with directory=DIR.'
       )
     path = pathlib.Path(directory).expanduser()
-    return Images(*open_classes(path, stored=stored, memory=memory))
+    return Images(
+      *open_classes(path, stored=stored, memory=memory), directory=directory
+    )
   return Images(
     *open_prepared(name, data_dir=data_dir, stored=stored, memory=memory)
   )

@@ -18,6 +18,7 @@ from ssljax.data.clean import no_masks
 from ssljax.data.frame import Fitted
 from ssljax.data.layouts import LAYOUTS, UNSEEN_LAYOUTS
 from ssljax.data.render import CHARSETS, LENGTHS, check_lengths, narrowest
+from ssljax.data.survey import Survey
 from ssljax.errors import UserError, check_known
 
 # The renderer's split behind each split here. Both use all layouts.
@@ -86,6 +87,26 @@ class Own:
   def files(self, split: str) -> Sequence[str]:
     places = self._found.splits.get(split, ())
     return [folder.printed(self._found.names[place]) for place in places]
+
+  def survey(self) -> Survey:
+    found = self._found
+
+    def labels(split):
+      names = self.files(split)
+      return {
+        name: found.labels[name].text for name in names if name in found.labels
+      }
+
+    return Survey(
+      directory=str(found.directory),
+      images=found.names,
+      skipped=found.skipped,
+      sizes=found.sizes,
+      frame=(found.fitted.frame.height, found.fitted.frame.width),
+      splits={
+        split: labels(split) for split in found.splits if split != 'unlabeled'
+      },
+    )
 
   def _open(self, split: str) -> sources.Source:
     check_known('split', split, (*folder.SPLITS, *RENDERED))

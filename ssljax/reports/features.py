@@ -104,20 +104,26 @@ def render(found: Mapping[str, Any]) -> str:
   names = list(
     dict.fromkeys(f for row in rows.values() for f in row['figures'])
   )
+  count = next(
+    figure['protocol']['test']
+    for row in rows.values()
+    for figure in row['figures'].values()
+  )
   cells = [
     (
       name,
       *(
-        shown(row['figures'][figure]) if figure in row['figures'] else None
+        shown(row['figures'][figure], count)
+        if figure in row['figures']
+        else None
         for figure in names
       ),
       f'{row["flops"] / 1e12:.1f}',
     )
     for name, row in rows.items()
   ]
-  test = next(iter(next(iter(rows.values()))['figures'].values()))['protocol']
   blocks = [
-    f'Accuracy on {test["test"]} test images. Brackets: 95 % over draws of the '
+    f'Accuracy on {count} test images. Brackets: 95 % over draws of the '
     'labels where they are so many a class, over test images elsewhere. '
     'Features are frozen but for the classifier.',
     table(cells, ('row', *names, 'TFLOP')),
@@ -125,7 +131,7 @@ def render(found: Mapping[str, Any]) -> str:
   if found['differences']:
     figures = list(next(iter(found['differences'].values())))
     cells = [
-      (name, *(shown(each[figure]) for figure in figures))
+      (name, *(shown(each[figure], count) for figure in figures))
       for name, each in found['differences'].items()
     ]
     blocks.append('Differences are paired, draw by draw.')

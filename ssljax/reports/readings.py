@@ -15,7 +15,7 @@ import numpy as np
 from ssljax import evals, workdir
 from ssljax.records import read_json
 from ssljax.reports import confidence
-from ssljax.reports.tables import shown, table
+from ssljax.reports.tables import FEWEST, TOO_FEW, shown, table
 
 # Below this accuracy on its own training labels a row did not fit, and shows
 # nothing of what its labels are worth.
@@ -138,7 +138,7 @@ def summarize(row: Row, groups: Mapping[str, np.ndarray]) -> dict:
     'learning_rates': row.learning_rates,
     'flops': row.flops,
     'figures': {
-      group: {'count': int(part.sum())}
+      group: {'count': int(part.sum()), 'too_few': int(part.sum()) < FEWEST}
       | {name: figure(name, part) for name in FIGURES}
       for group, part in groups.items()
     },
@@ -224,12 +224,16 @@ def _fit(row) -> str:
   return fit if row['fitted'] else f'{fit}, did not fit'
 
 
+def _shown(group, figure) -> str:
+  return shown(group[figure], group['count'])
+
+
 def _figures_table(part) -> str:
   """The three figures on `test`, fit and cost of each row."""
   cells = [
     (
       name,
-      *(shown(row['figures']['test'][figure]) for figure in FIGURES),
+      *(_shown(row['figures']['test'], figure) for figure in FIGURES),
       _fit(row),
       f'{row["flops"] / 1e12:.1f}',
     )
@@ -245,12 +249,12 @@ def _figures_table(part) -> str:
 
 def _layouts_table(part) -> str:
   """Edit-distance accuracy by layout, and the paired differences."""
-  groups = list(next(iter(part['rows'].values()))['figures'])
+  groups = next(iter(part['rows'].values()))['figures']
   cells = [
-    (name, *(shown(row['figures'][g][FIGURES[0]]) for g in groups))
+    (name, *(_shown(row['figures'][g], FIGURES[0]) for g in groups))
     for name, row in part['rows'].items()
   ] + [
-    (f'*{name}*', *(shown(each[g]) for g in groups))
+    (f'*{name}*', *(shown(each[g], groups[g]['count']) for g in groups))
     for name, each in part['differences'].items()
   ]
   return table(cells, ('edit distance accuracy', *groups))
@@ -267,10 +271,17 @@ def render(found: Mapping[str, Any]) -> str:
     first = next(iter(part['rows'].values()))
     count = first['figures']['test']['count']
     seeds = len(first['fit'])
+    told = f'seeds: {seeds}; brackets: 95 % over images'
+    if seeds > 1:
+      told += '; ±: standard deviation over seeds'
+    if count < FEWEST:
+      told = (
+        f'{TOO_FEW}. A figure needs at least {FEWEST} labelled images to test '
+        'with, better 100; the readings of those here are in predictions.csv'
+      )
     blocks += [
       f'### {labels}',
-      f'{count} test images; seeds: {seeds}; brackets: 95 % over images'
-      + ('; ±: standard deviation over seeds.' if seeds > 1 else '.'),
+      f'{count} test images{": " if count < FEWEST else "; "}{told}.',
       _figures_table(part),
       'Differences are paired, image by image.',
       _layouts_table(part),

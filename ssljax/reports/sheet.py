@@ -71,12 +71,34 @@ def sheet(
       _beside(cells[start : start + columns])
       for start in range(0, len(cells), columns)
     ]
-  page = Image.new('RGB', (WIDTH, sum(part.height for part in parts)), 'white')
-  top = 0
-  for part in parts:
-    page.paste(part, (MARGIN, top))
-    top += part.height
-  page.save(path)
+  _page(parts).save(path)
+
+
+def pictures(
+  images: Sequence[np.ndarray] | np.ndarray,
+  captions: Sequence[tuple[str, str]],
+  path: str | pathlib.Path,
+) -> None:
+  """Draws pictures with two lines below each.
+
+  Args:
+    images: uint8 (height, width, 3) of each picture.
+    captions: the two lines of each: its label, and its name.
+    path: the PNG file to write.
+  """
+  height, width = images[0].shape[:2]
+  columns = 4 if width <= 4 * height else 2
+  cell = (WIDTH - MARGIN) // columns
+  cells = [
+    _captioned(pixels, *caption, cell, empty='(no label)')
+    for pixels, caption in zip(images, captions, strict=True)
+  ]
+  parts = [_caption('As the network sees them')]
+  parts += [
+    _beside(cells[start : start + columns])
+    for start in range(0, len(cells), columns)
+  ]
+  _page(parts).save(path)
 
 
 def write_readings(
@@ -127,6 +149,15 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
   return ImageFont.truetype(str(path), size)
 
 
+def _page(parts: Sequence[Image.Image]) -> Image.Image:
+  page = Image.new('RGB', (WIDTH, sum(part.height for part in parts)), 'white')
+  top = 0
+  for part in parts:
+    page.paste(part, (MARGIN, top))
+    top += part.height
+  return page
+
+
 def _caption(text: str) -> Image.Image:
   part = Image.new('RGB', (WIDTH - MARGIN, 2 * LINE), 'white')
   ImageDraw.Draw(part).text(
@@ -138,6 +169,19 @@ def _caption(text: str) -> Image.Image:
 def _cell(pixels: np.ndarray, reading: Reading, width: int) -> Image.Image:
   """An image, its reading and its confidence, one under the other."""
   text, confidence = reading
+  shown = f'{confidence:.2f}' if confidence >= 0.01 else 'below 0.01'
+  return _captioned(pixels, text, f'confidence {shown}', width)
+
+
+def _captioned(
+  pixels: np.ndarray,
+  text: str,
+  below: str,
+  width: int,
+  *,
+  empty: str = '(nothing)',
+) -> Image.Image:
+  """An image and two lines under it; `empty` stands for an empty first one."""
   room = width - MARGIN
   height = TALLEST + 3 * LINE
   part = Image.new('RGB', (width, height), 'white')
@@ -149,13 +193,12 @@ def _cell(pixels: np.ndarray, reading: Reading, width: int) -> Image.Image:
   draw = ImageDraw.Draw(part)
   draw.rectangle((0, TALLEST - size[1], size[0], TALLEST), outline='lightgray')
   colour = 'black' if text else 'gray'
-  text, font = _fitting(text or '(nothing)', room)
+  text, font = _fitting(text or empty, room)
   middle = TALLEST + LINE // 2 + 4
   draw.text((0, middle), text, fill=colour, font=font, anchor='lm')
-  shown = f'{confidence:.2f}' if confidence >= 0.01 else 'below 0.01'
   draw.text(
     (0, middle + LINE),
-    f'confidence {shown}',
+    _cut(below, room),
     fill='dimgray',
     font=_font('DejaVuSans.ttf', 14),
     anchor='lm',
@@ -172,6 +215,18 @@ def _fitting(text: str, room: int) -> tuple[str, ImageFont.FreeTypeFont]:
   font = _font('DejaVuSansMono-Bold.ttf', SMALLEST)
   letters = int(room // font.getlength('0'))
   return text if len(text) <= letters else f'{text[: letters - 1]}…', font
+
+
+def _cut(text: str, room: int) -> str:
+  """The text in the small font, cut short at its beginning to fit."""
+  font = _font('DejaVuSans.ttf', 14)
+  # A name may hold bytes that no font can draw.
+  text = text.encode('utf-8', 'backslashreplace').decode()
+  if font.getlength(text) <= room:
+    return text
+  while font.getlength(f'…{text}') > room:
+    text = text[1:]
+  return f'…{text}'
 
 
 def _beside(cells: Sequence[Image.Image]) -> Image.Image:

@@ -5,9 +5,21 @@ from typing import Any
 
 import numpy as np
 
+# Figures from fewer test images say too little: where all of 9 images are read
+# wrongly, the share that is read rightly may still be anything up to 0.28.
+FEWEST = 10
+TOO_FEW = 'too few to say'
 
-def shown(figure: Mapping[str, Any]) -> str:
-  """'value [low, high]', and the deviation over seeds where there are some."""
+
+def shown(figure: Mapping[str, Any], count: int = FEWEST) -> str:
+  """'value [low, high]', and the deviation over seeds where there are some.
+
+  Args:
+    figure: `value`, `low`, `high` and perhaps `by_seed`.
+    count: the test images behind it; too few of them have no figure.
+  """
+  if count < FEWEST:
+    return TOO_FEW
   text = f'{figure["value"]:.3f} [{figure["low"]:.3f}, {figure["high"]:.3f}]'
   if len(figure.get('by_seed', ())) > 1:
     text += f' ± {np.std(figure["by_seed"], ddof=1):.3f}'

@@ -1,0 +1,277 @@
+"""What a run is about to do: the summary before its first step."""
+
+import functools
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssljax import core
+from ssljax.checkpoint import KEPT
+from ssljax.data.datasets import Dataset
+from ssljax.data.survey import Survey
+from ssljax.reports import sheet, summary
+from ssljax.reports.summary import Machine, Plan
+from ssljax.stage import Resolved, Stage
+
+# Below so many FLOPs a run takes seconds, and measuring would take as long.
+WORTH_MEASURING = 5e10
+PICTURES = 12
+MEASURED = 1.0  # seconds that the convolution runs for
+SHARE = 0.4  # of a convolution's speed that a step reaches
+
+
+def summarize(
+  recipe: Resolved,
+  *,
+  folder: pathlib.Path,
+  dataset: Dataset,
+  survey: Survey | None,
+) -> str:
+  """The summary of a run as text.
+
+  Args:
+    recipe: the run's stages.
+    folder: of the run.
+    dataset: the run's data.
+    survey: what the user's folder holds.
+  """
+  blocks = []
+  if survey is None and recipe.stages:
+    first = recipe.stages[0].example['image'].shape
+    counts = {
+      split: len(dataset.open(split))
+      for stage in recipe.stages
+      for split in splits_of(stage)
+    }
+    blocks.append(summary.rendered_lines(counts, (first[1], first[2])))
+  if survey is not None:
+    shown = any(
+      stage.method.labelled and not dataset.files(split)
+      for stage in recipe.stages
+      for split in splits_of(stage)
+    )
+    blocks.append(summary.image_lines(survey))
+    if not survey.classes:
+      blocks[-1].append(
+        f'{folder / "pictures.png"} shows some as the network sees them'
+      )
+    blocks.append(
+      summary.label_lines(survey, rendered=shown and not survey.classes)
+    )
+  plans = planned(recipe.stages)
+  flops = sum(plan.flops for plan in plans)
+  machine = Machine(
+    speed=speed() if flops > WORTH_MEASURING else None,
+    free=shutil.disk_usage(existing(folder)).free,
+    memory=memory(),
+  )
+  left = {stage.name for stage in recipe.stages}
+  finished = [name for name in recipe.methods if name not in left]
+  blocks.append(
+    summary.stage_lines(
+      plans,
+      machine,
+      finished=finished,
+      decoded=decoded(recipe.stages, dataset),
+    )
+  )
+  return summary.render(*blocks)
+
+
+def draw(
+  path: pathlib.Path, *, dataset: Dataset, survey: Survey | None
+) -> None:
+  """Draws twelve of the user's pictures of text as the network sees them.
+
+  They are evenly spread over the folder. The labelled ones have their label
+  below.
+  """
+  if survey is None or survey.classes:
+    return
+  split = 'unlabeled' if 'unlabeled' in dataset.splits else dataset.splits[0]
+  source, files = dataset.open(split), dataset.files(split)
+  even = np.linspace(0, len(source) - 1, min(PICTURES, len(source)))
+  places: list[int] = even.round().astype(int).tolist()
+  images = source.gather(places)['image']
+  labels = survey.labels
+  captions = [(labels.get(files[place], ''), files[place]) for place in places]
+  sheet.pictures(images, captions, path)
+
+
+def splits_of(stage: Stage) -> list[str]:
+  """The splits of the data that a stage learns from with their labels."""
+  data = stage.metadata['config'][stage.name]['data']
+  return data['split'].split('+')
+
+
+def planned(stages: Sequence[Stage]) -> list[Plan]:
+  """What the stages take; equal stages are measured once."""
+  sizes: dict[str, int] = {}
+  found = []
+  for stage in stages:
+    described = stage.metadata['config'][stage.name]
+    key = repr([described[part] for part in ('method', 'optimizer', 'views')])
+    key += repr(sorted(stage.example.items()))
+    if key not in sizes:
+      sizes[key] = state_bytes(stage)
+    done = min(saved_step(stage.folder), stage.steps)
+    saves = min(KEPT, -(-stage.steps // stage.checkpoint_every) or 1)
+    found.append(
+      Plan(
+        name=stage.name,
+        method=described['method']['name'],
+        steps=stage.steps,
+        done=done,
+        batch_size=stage.batch_size,
+        asked=described['batch_size'],
+        examples=len(stage.source),
+        labels=len(stage.labels) if stage.method.labelled else 0,
+        flops=stage.flops * (stage.steps - done) / max(1, stage.steps),
+        saved=saves * sizes[key],
+        state=sizes[key],
+      )
+    )
+  return found
+
+
+def state_bytes(stage: Stage) -> int:
+  """The bytes of a stage's `TrainState`, found without a computation."""
+  create = functools.partial(
+    core.create_state, method=stage.method, optimizer=stage.optimizer
+  )
+  state = jax.eval_shape(create, jax.random.key(0), stage.example)
+  sizes = [
+    leaf.size * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(state._replace(key=()))
+  ]
+  return sum(sizes)
+
+
+def saved_step(folder: pathlib.Path) -> int:
+  """The newest step that a stage's folder holds; 0 for none."""
+  steps = [
+    int(path.name)
+    for path in (folder / 'checkpoints').glob('*')
+    if path.name.isdigit()
+  ]
+  return max(steps, default=0)
+
+
+def decoded(stages: Sequence[Stage], dataset: Dataset) -> int:
+  """The bytes of the images that the stages keep in memory."""
+  found: dict[str, int] = {}
+  for stage in stages:
+    image = stage.example['image']
+    size = int(np.prod(image.shape[1:]))
+    config = stage.metadata['config']
+    held = config['data'].get('memory', 2**30)
+    data = config[stage.name]['data']
+    for split in splits_of(stage) + (data.get('unlabelled') or '').split('+'):
+      if split and split not in found:
+        total = size * len(dataset.open(split))
+        found[split] = total if total <= held else 0
+  return sum(found.values())
+
+
+def existing(folder: pathlib.Path) -> pathlib.Path:
+  """The folder, or the nearest one above it that exists."""
+  folder = folder.absolute()
+  return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def memory() -> int:
+  """The bytes of memory of the machine; 0 where it does not say."""
+  try:
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  except (AttributeError, OSError, ValueError):
+    return 0
+
+
+@functools.cache
+def speed() -> float:
+  """FLOPs a second that a step may reach: a share of a convolution's, now.
+
+  Two convolutions and their gradient run for a second. Steps of
+  `configs/simclr_ocr.py` reached 0.2 to 0.6 of their speed on 2 CPU cores,
+  because views, normalisation and attention move more memory for their FLOPs.
+  """
+
+  def loss(kernels, images):
+    for kernel in kernels:
+      images = jax.lax.conv_general_dilated(
+        images,
+        kernel,
+        (1, 1),
+        'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      )
+      images = jax.nn.gelu(images)
+    return jnp.mean(images**2)
+
+  images = jnp.ones((8, 16, 48, 32))
+  kernels = [jnp.ones((3, 3, 32, 64)) / 300, jnp.ones((3, 3, 64, 64)) / 300]
+  compiled = jax.jit(jax.grad(loss)).lower(kernels, images).compile()
+  counted: Any = compiled.cost_analysis()
+  jax.block_until_ready(compiled(kernels, images))
+  calls, begun = 0, time.perf_counter()
+  while (spent := time.perf_counter() - begun) < MEASURED:
+    jax.block_until_ready(compiled(kernels, images))
+    calls += 1
+  return SHARE * calls * float(counted['flops']) / spent
+
+
+class Pace:
+  """Corrects the forecast by the steps of a stage that have run.
+
+  The first steps also compile, so the time between the first and the second
+  line of the log is measured.
+
+  Args:
+    stage: that runs.
+    later: FLOPs of the stages after it.
+    clock: the time in seconds.
+  """
+
+  def __init__(
+    self,
+    stage: Stage,
+    later: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
+  ):
+    self._stage, self._later, self._clock = stage, later, clock
+    self._first: tuple[int, float] | None = None
+    self._told = False
+
+  def told(self, done: int) -> str:
+    """What a line of the log adds, once; '' if there is nothing to say.
+
+    Args:
+      done: the steps that have run; their results have been waited for.
+    """
+    if self._first is None:
+      self._first = done, self._clock()
+      return ''
+    if self._told or done == self._first[0]:
+      return ''
+    self._told = True
+    stage, (begun, since) = self._stage, self._first
+    pace = (self._clock() - since) / (done - begun)
+    left = pace * (stage.steps - done)
+    flops = stage.flops / stage.steps
+    later = pace * self._later / flops if flops else 0.0
+    if left + later < 60:
+      return ''
+    after = ''
+    if later:
+      after = f'; the stages after it about {summary.minutes(later)}'
+    return (
+      f'{stage.name}: {pace:.3g} s a step, so about {summary.minutes(left)} '
+      f'for the {stage.steps - done:,} that are left{after}'
+    )

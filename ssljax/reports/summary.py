@@ -1,0 +1,341 @@
+"""What a run tells before its first step: images, labels, stages and cost.
+
+The text fits on a screen. It stops nothing: it says what a person would rather
+know before the hours than after them.
+"""
+
+import collections
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssljax.data.images import size_in
+from ssljax.data.survey import Survey
+from ssljax.reports.tables import FEWEST, TOO_FEW
+
+SHOWN = 40  # the most characters, classes or names that a line lists
+NAMES = 3  # the most files that a line names
+STAGES = 10  # the most stages that are listed
+RARE = 5  # a character that fewer training labels show is rare
+LOW = 24  # rows below which a line of text is hard to read
+# Characters that a person who types a label takes for each other.
+ALIKE = ('0OoQD', '1lI|', '2Zz', '5Ss', '6Gb', '8B', '9gq', 'cC', 'vuV', 'xX')
+
+
+class Plan(NamedTuple):
+  """A stage that is still to run.
+
+  Attributes:
+    name: of the stage.
+    method: its name.
+    steps: in all.
+    done: the steps that an earlier run has saved.
+    batch_size: examples a step.
+    asked: the batch size that the config asks for.
+    examples: how many it learns from.
+    labels: how many of these have labels that it uses.
+    flops: of the steps that are left.
+    saved: bytes of its checkpoints.
+    state: bytes of its network and optimizer.
+  """
+
+  name: str
+  method: str
+  steps: int
+  done: int
+  batch_size: int
+  asked: int
+  examples: int
+  labels: int
+  flops: float
+  saved: int
+  state: int
+
+
+class Machine(NamedTuple):
+  """What the machine has.
+
+  Attributes:
+    speed: FLOPs a second that a step may reach; None if no time is told.
+    free: bytes on the disk of the run folder.
+    memory: bytes of the machine; 0 where it is not known.
+  """
+
+  speed: float | None
+  free: int
+  memory: int
+
+
+def render(*blocks: Iterable[str]) -> str:
+  """Joins blocks of lines; further lines of a block are indented."""
+  found = []
+  for block in blocks:
+    first, *others = block
+    found += [first, *(f'  {line}' for line in others)]
+  return '\n'.join(found) + '\n'
+
+
+def image_lines(survey: Survey) -> list[str]:
+  """The images of a folder: used and skipped, their sizes and their frame."""
+  skipped = ''
+  if survey.skipped:
+    names = _some([name for name, _ in survey.skipped])
+    skipped = f', {len(survey.skipped):,} skipped ({names}; see skipped.csv)'
+  height, width = survey.frame
+  lines = [
+    f'Images of {survey.directory}: '
+    f'{len(survey.images) + len(survey.skipped):,} found, '
+    f'{len(survey.images):,} used{skipped}'
+  ]
+  if not survey.sizes:
+    return [*lines, f'the network sees squares of {height} pixels']
+  wide, tall = np.array(survey.sizes).T
+  lines.append(
+    f'sizes in pixels: {_range(wide)} wide, {_range(tall)} high; the frame '
+    f'that all are fitted to: {width} wide, {height} high'
+  )
+  heights = [size_in(size, height, width)[1] for size in survey.sizes]
+  shown = f'in the frame a picture is {_range(heights)} rows high'
+  lines.append(f'{shown}, and its text somewhat less')
+  low = [
+    name
+    for name, rows in zip(survey.images, heights, strict=True)
+    if rows < min(LOW, height)
+  ]
+  if low:
+    needed = max(math.ceil(wide * height / tall) for wide, tall in survey.sizes)
+    lines.append(
+      f'{len(low):,} are less than {LOW} rows high, which is hard to read '
+      f'({_some(low)}); a wider frame shows them higher: '
+      f'--config.data.width={8 * math.ceil(needed / 8)}'
+    )
+  return lines
+
+
+def rendered_lines(
+  splits: Mapping[str, int], frame: tuple[int, int]
+) -> list[str]:
+  """Images that are no files of the user.
+
+  Args:
+    splits: the number of images of each split.
+    frame: (height, width) of each.
+  """
+  said = ', '.join(f'{count:,} {split}' for split, count in splits.items())
+  return [f'Images: {said}; {frame[1]} wide, {frame[0]} high']
+
+
+def label_lines(survey: Survey, *, rendered: bool = False) -> list[str]:
+  """The labels of a folder: how many, of what, and how they are split.
+
+  Args:
+    survey: the folder.
+    rendered: whether rendered text shows every character in training too.
+  """
+  labels = survey.labels
+  share = f'{len(labels):,} of {len(survey.images):,} images'
+  if not labels:
+    return [f'Labels: none of {len(survey.images):,} images']
+  if survey.classes:
+    counts = collections.Counter(labels.values())
+    lines = [f'Labels: {share}, in {len(counts):,} classes', _counted(counts)]
+  else:
+    lengths = collections.Counter(map(len, labels.values()))
+    said = ', '.join(f'{key} ({lengths[key]:,})' for key in sorted(lengths)[:9])
+    lines = [f'Labels: {share}; characters in a label (labels): {said}']
+    lines += _characters(survey, rendered)
+  return lines + _splits(survey.splits)
+
+
+def _characters(survey: Survey, rendered: bool) -> list[str]:
+  """How often each character is seen, and which will be hard or impossible."""
+  files: dict[str, list[str]] = collections.defaultdict(list)
+  trained = collections.Counter()
+  counts = collections.Counter()
+  for split, labels in survey.splits.items():
+    for name, text in labels.items():
+      counts.update(text)
+      for character in set(text):
+        files[character].append(name)
+        trained[character] += split == 'train'
+  lines = [f'{len(counts):,} characters (times): {_counted(counts)}']
+  unseen = [each for each in sorted(counts) if not trained[each]]
+  if unseen and trained.total() and not rendered:
+    lines.append(
+      'in no training label, so never read: '
+      + _listed(f'{each!r} ({_some(files[each])})' for each in unseen)
+    )
+  once = [each for each in sorted(counts) if counts[each] == 1]
+  if once:
+    lines.append(
+      'seen once: ' + _listed(_once(each, counts, files) for each in once)
+    )
+  rare = [
+    each
+    for each in sorted(counts)
+    if counts[each] > 1 and 0 < trained[each] < RARE
+  ]
+  if rare and not rendered:
+    lines.append(
+      f'rare, in fewer than {RARE} training labels: '
+      + _listed(f'{each!r} ({trained[each]})' for each in rare)
+    )
+  return lines
+
+
+def _once(
+  character: str, counts: Mapping[str, int], files: Mapping[str, list[str]]
+) -> str:
+  """A character that is seen once, its file, and what it may be a typo for."""
+  near = [
+    f'{other!r} ({counts[other]:,} times)'
+    for group in ALIKE
+    if character in group
+    for other in group
+    if other != character and counts[other] > 1
+  ]
+  beside = f', beside {", ".join(near)}: is that meant?' if near else ''
+  return f'{character!r} ({_some(files[character])}{beside})'
+
+
+def _splits(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """How the labels are split, and what figures of so many images can say."""
+  said = ', '.join(
+    f'{len(labels):,} {split}' for split, labels in splits.items()
+  )
+  lines = [f'split: {said}']
+  tests = {
+    name: each for name, each in splits.items() if name.startswith('test')
+  }
+  if not tests:
+    return [*lines, 'no test images: no figure can be given']
+  for name, labels in tests.items():
+    count = len(labels)
+    images = f'{count:,} {name} image{"s" if count > 1 else ""}'
+    if count < FEWEST:
+      lines.append(
+        f'{images}: {TOO_FEW}; a figure needs at least {FEWEST}, better 100'
+      )
+    else:
+      # The half of a 95 % interval of a share of one half.
+      spread = 0.98 / math.sqrt(count)
+      lines.append(
+        f'{images} tell a share of right readings to within {spread:.2f}'
+      )
+  return lines
+
+
+def stage_lines(
+  plans: Sequence[Plan],
+  machine: Machine,
+  *,
+  finished: Sequence[str] = (),
+  decoded: int = 0,
+) -> list[str]:
+  """The stages that are left, with their time, memory and disk.
+
+  Args:
+    plans: the stages.
+    machine: that they run on.
+    finished: the names of the stages that are done.
+    decoded: bytes of decoded images that stay in memory.
+  """
+  done = f'; done: {_listed(finished)}' if finished else ''
+  if not plans:
+    return [f'Stages: none is left to run{done}']
+  lines = [f'Stages to run: {len(plans)}{done}']
+  width = max(len(plan.name) for plan in plans[:STAGES])
+  lines += [
+    f'{plan.name.ljust(width)}  {_stage(plan, machine.speed)}'
+    for plan in plans[:STAGES]
+  ]
+  if len(plans) > STAGES:
+    lines.append(f'and {len(plans) - STAGES} more')
+  flops = sum(plan.flops for plan in plans)
+  if machine.speed:
+    lines.append(
+      f'in all about {minutes(flops / machine.speed)}, '
+      'compiling and tests not counted; within a factor of two or three: '
+      f'{flops / 1e12:.2f} TFLOP at {machine.speed / 1e9:.0f} GFLOP a second, '
+      'by a convolution that ran just now; the first steps correct it'
+    )
+  state = max(plan.state for plan in plans)
+  of = f' of {_bytes(machine.memory)}' if machine.memory else ''
+  lines.append(
+    f'memory: {_bytes(decoded)} of images, {_bytes(state)} of network and '
+    f'optimizer, and what a step computes with{of}'
+  )
+  saved = sum(plan.saved for plan in plans)
+  enough = '' if saved < machine.free else ': NOT ENOUGH, free some'
+  lines.append(
+    f'disk: {_bytes(saved)} of checkpoints; {_bytes(machine.free)} are free'
+    + enough
+  )
+  return lines
+
+
+def _stage(plan: Plan, speed: float | None) -> str:
+  """A stage in a line."""
+  if not plan.steps:
+    return f'{plan.method}: evaluates only'
+  done = f' ({plan.done:,} done)' if plan.done else ''
+  size = f'{plan.batch_size}'
+  if plan.batch_size < plan.asked:
+    size += f' (not {plan.asked}, as the examples are fewer)'
+  labels = f', {plan.labels:,} labels' if plan.labels else ''
+  time = f', about {minutes(plan.flops / speed)}' if speed else ''
+  return (
+    f'{plan.method}: {plan.steps:,} steps{done} of {size}, '
+    f'{plan.examples:,} examples{labels}{time}'
+  )
+
+
+def minutes(seconds: float) -> str:
+  """A time as a person says it: '40 s', '12 min', '3.5 h'."""
+  if seconds < 60:
+    return f'{max(1, round(seconds))} s'
+  if seconds < 5400:
+    return f'{seconds / 60:.0f} min'
+  return f'{seconds / 3600:.1f} h'
+
+
+def _bytes(count: float) -> str:
+  for unit in ('B', 'KB', 'MB', 'GB'):
+    if count < 1000:
+      return f'{count:.0f} {unit}'
+    count /= 1000
+  return f'{count:.1f} TB'
+
+
+def _range(values: Sequence[int] | np.ndarray) -> str:
+  """'30 to 900 (median 120)', or the one value that there is."""
+  low, high = min(values), max(values)
+  if low == high:
+    return f'{low}'
+  return f'{low} to {high} (median {np.median(values):.0f})'
+
+
+def _some(names: Sequence[str]) -> str:
+  """The first names, and how many there are beside them."""
+  # A name may hold bytes that no terminal can print.
+  shown = [_printable(pathlib.PurePath(each).as_posix()) for each in names]
+  more = f' and {len(names) - NAMES:,} more' if len(names) > NAMES else ''
+  return ', '.join(shown[:NAMES]) + more
+
+
+def _printable(name: str) -> str:
+  return name.encode('utf-8', 'backslashreplace').decode()
+
+
+def _listed(items: Iterable[str]) -> str:
+  items = list(items)
+  more = f' and {len(items) - SHOWN:,} more' if len(items) > SHOWN else ''
+  return ', '.join(items[:SHOWN]) + more
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+  """'0 (12), 1 (10)' of characters or classes, in their order."""
+  return _listed(f'{key} ({counts[key]:,})' for key in sorted(counts))

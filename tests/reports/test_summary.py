@@ -1,0 +1,188 @@
+"""What a run tells before its first step."""
+
+import re
+
+import pytest
+
+from ssljax.data.survey import Survey
+from ssljax.reports import summary
+from ssljax.reports.summary import Machine, Plan
+
+
+def _survey(texts, *, test=(), **changes):
+  """A folder whose images have these labels; `test` are of the test set."""
+  train = {f'{place}.png': text for place, text in enumerate(texts)}
+  tested = {f't{place}.png': text for place, text in enumerate(test)}
+  names = [*train, *tested, 'plain.png']
+  found = Survey(
+    directory='own',
+    images=names,
+    skipped=[],
+    sizes=[(120, 40)] * len(names),
+    frame=(48, 144),
+    splits={'train': train, 'test': tested} if test else {'train': train},
+  )
+  return found._replace(**changes)
+
+
+def _labels(*arguments, rendered=False, **changes):
+  found = _survey(*arguments, **changes)
+  return '\n'.join(summary.label_lines(found, rendered=rendered))
+
+
+def test_a_character_that_only_test_labels_show_is_never_read():
+  told = _labels(['01'] * 20, test=['0V', '01'])
+  assert "in no training label, so never read: 'V' (t0.png)" in told
+  assert 'never read' not in _labels(['01'] * 20, test=['01'])
+  # Rendered text shows every character in training.
+  assert 'never read' not in _labels(['01'] * 20, test=['0V'], rendered=True)
+
+
+def test_a_character_seen_once_is_named_with_what_it_looks_like():
+  told = _labels(['10'] * 12 + ['1O', '1x'])
+  assert "'O' (12.png, beside '0' (12 times): is that meant?)" in told
+  assert "'x' (13.png)" in told
+  assert 'seen once' not in _labels(['10'] * 12)
+
+
+def test_characters_are_counted_and_rare_ones_named():
+  told = _labels(['11'] * 5 + ['2'] * 4)
+  assert '2 characters (times): 1 (10), 2 (4)' in told
+  assert "rare, in fewer than 5 training labels: '2' (4)" in told
+  assert 'characters in a label (labels): 1 (4), 2 (5)' in told
+
+
+@pytest.mark.parametrize(
+  ('count', 'told'),
+  [
+    (0, 'no test images: no figure can be given'),
+    (1, '1 test image: too few to say'),
+    (9, '9 test images: too few to say'),
+    # 1.96 standard deviations of the mean of fair coins.
+    (10, '10 test images tell a share of right readings to within 0.31'),
+    (100, '100 test images tell a share of right readings to within 0.10'),
+  ],
+)
+def test_what_a_figure_of_so_few_says(count, told):
+  text = _labels(['01'] * 20, test=['01'] * count)
+  assert told in text
+  assert f'split: 20 train{f", {count} test" if count else ""}' in text
+
+
+def test_labels_of_classes():
+  splits = {'train': {'a/1.png': 'cat', 'b/2.png': 'dog', 'b/3.png': 'dog'}}
+  told = _labels([], splits=splits, classes=True)
+  assert 'in 2 classes\ncat (1), dog (2)\nsplit: 3 train' in told
+  assert 'never read' not in told
+
+
+def test_no_labels():
+  assert _labels([], splits={}) == 'Labels: none of 1 images'
+
+
+def test_low_lines_are_told_with_the_width_that_helps():
+  sizes = [(120, 40), (900, 40), (120, 40)]
+  found = _survey(['01', '02'], sizes=sizes, frame=(48, 384))
+  told = '\n'.join(summary.image_lines(found))
+  # 900x40 fills 384 columns at 40 * 384 / 900 = 17 rows; 48 take 1080 columns.
+  assert 'a picture is 17 to 48 (median 48) rows high' in told
+  assert '1 are less than 24 rows high, which is hard to read (1.png)' in told
+  assert '--config.data.width=1080' in told
+  sound = '\n'.join(summary.image_lines(_survey(['01'])))
+  assert 'hard to read' not in sound
+  assert '120 wide, 40 high' in sound and '144 wide, 48 high' in sound
+
+
+def test_skipped_files_are_counted_and_odd_names_are_printable():
+  skipped = [('bro\udcffken.png', 'unreadable'), *[('b.png', 'no')] * 4]
+  (first, *_) = summary.image_lines(_survey(['01'], skipped=skipped))
+  assert '7 found, 2 used, 5 skipped' in first
+  assert r'bro\udcffken.png, b.png, b.png and 2 more; see skipped.csv' in first
+  first.encode()
+
+
+PLAN = Plan(
+  name='pretrain',
+  method='simclr',
+  steps=400,
+  done=0,
+  batch_size=48,
+  asked=48,
+  examples=79,
+  labels=0,
+  flops=6e12,
+  saved=2 * 10**6,
+  state=10**6,
+)
+MACHINE = Machine(speed=20e9, free=10**9, memory=16 * 10**9)
+
+
+def _stages(*plans, machine=MACHINE, **options):
+  return '\n'.join(summary.stage_lines(plans, machine, **options))
+
+
+def test_a_stage_has_its_steps_and_minutes():
+  told = _stages(PLAN, PLAN._replace(name='head', labels=30, flops=6e11))
+  assert 'pretrain  simclr: 400 steps of 48, 79 examples, about 5 min' in told
+  assert 'head      simclr: 400 steps of 48, 79 examples, 30 labels' in told
+  assert 'in all about 6 min' in told
+  assert 'about' not in _stages(PLAN, machine=MACHINE._replace(speed=None))
+
+
+def test_a_batch_that_is_smaller_than_asked_is_told():
+  told = _stages(PLAN._replace(batch_size=42))
+  assert '400 steps of 42 (not 48, as the examples are fewer)' in told
+
+
+def test_what_is_done_is_told():
+  told = _stages(PLAN._replace(done=100), finished=['a', 'b'])
+  assert told.startswith('Stages to run: 1; done: a, b\n')
+  assert '400 steps (100 done)' in told
+  assert _stages(finished=['a']) == 'Stages: none is left to run; done: a'
+
+
+def test_memory_and_disk():
+  told = _stages(PLAN, PLAN, decoded=3 * 10**6)
+  assert 'memory: 3 MB of images, 1 MB of network and optimizer' in told
+  assert 'disk: 4 MB of checkpoints; 1 GB are free' in told
+  assert 'NOT ENOUGH' not in told
+  assert 'NOT ENOUGH' in _stages(PLAN, machine=MACHINE._replace(free=10**6))
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'told'),
+  [
+    (0.2, '1 s'),
+    (59, '59 s'),
+    (61, '1 min'),
+    (5399, '90 min'),
+    (9000, '2.5 h'),
+  ],
+)
+def test_a_time_as_a_person_says_it(seconds, told):
+  assert summary.minutes(seconds) == told
+
+
+def test_the_summary_is_a_screen_at_most():
+  """With everything to tell: many characters, files, splits and stages."""
+  texts = [chr(0x4E00 + place) for place in range(3000)]
+  found = _survey(
+    texts,
+    test=['V', 'W'],
+    skipped=[('a.png', 'x')] * 50,
+    sizes=[(9000, 40)] * 3003,
+  )
+  text = summary.render(
+    summary.image_lines(found),
+    summary.label_lines(found),
+    summary.stage_lines([PLAN] * 200, MACHINE, decoded=5, finished=['a'] * 99),
+  )
+  lines = text.splitlines()
+  assert len(lines) <= 40
+  assert max(map(len, lines)) < 2000
+  assert 'and 190 more' in text
+  # Blocks begin at the margin, and what belongs to them is indented.
+  heads = [line for line in lines if not line.startswith('  ')]
+  assert [re.split(r'[ :]', line)[0] for line in heads] == [
+    'Images', 'Labels', 'Stages'
+  ]  # fmt: skip

@@ -1,0 +1,134 @@
+"""The summary before a run, and how the first steps correct it."""
+
+import functools
+import types
+
+import jax
+import numpy as np
+import pytest
+import tiny_ocr
+from PIL import Image
+
+from configs import common
+from ssljax import core, forecast, stage, tasks
+from ssljax.data import datasets
+
+
+class _Clock:
+  def __init__(self):
+    self.now = 0.0
+
+  def __call__(self):
+    return self.now
+
+
+def _pace(later=0.0, steps=400):
+  clock = _Clock()
+  running = types.SimpleNamespace(name='pretrain', steps=steps, flops=4e9)
+  return forecast.Pace(running, later, clock), clock
+
+
+def test_the_first_steps_are_measured_without_their_compilation():
+  pace, clock = _pace(later=8e9)
+  clock.now = 100.0  # compiles
+  assert pace.told(20) == ''
+  clock.now = 110.0
+  told = pace.told(40)
+  # Half a second a step of 10 MFLOP: 360 steps, and 8 GFLOP are 800 steps more.
+  assert told == (
+    'pretrain: 0.5 s a step, so about 3 min for the 360 that are left; the '
+    'stages after it about 7 min'
+  )
+  clock.now = 200.0
+  assert pace.told(60) == ''  # told once
+
+
+def test_a_run_of_seconds_tells_no_time():
+  pace, clock = _pace(steps=40)
+  pace.told(1)
+  clock.now = 1.0
+  assert pace.told(2) == ''
+
+
+@pytest.fixture(scope='module')
+def resolved(tmp_path_factory):
+  """The folder, its data and the resolved stages of a run on it."""
+  folder = tmp_path_factory.mktemp('own')
+  for place in range(20):
+    Image.new('L', (60 + place, 30), 10 * place).save(
+      folder / f'{place:02}.png'
+    )
+  rows = '\n'.join(f'{place:02}.png,4{place % 8}' for place in range(10))
+  (folder / 'labels.csv').write_text(f'file,text\n{rows}\n')
+  config = tiny_ocr.get_config()
+  config.mapping = 'jit'
+  config.data = common.own_data(str(folder))
+  for name in config.recipe:
+    config[name].data.count = None
+    config[name].batch_size = 32 if name == 'pretrain' else 8
+  dataset = datasets.open_dataset(config.data.to_dict(), data_dir='unused')
+  config.data.update(dataset.resolved)
+  recipe = stage.resolve(
+    config, folder=folder / 'run', task=tasks.make(config), dataset=dataset
+  )
+  return folder, dataset, recipe
+
+
+def test_the_state_has_the_bytes_of_its_arrays(resolved):
+  first = resolved[2].stages[0]
+  create = functools.partial(
+    core.create_state, method=first.method, optimizer=first.optimizer
+  )
+  state = jax.jit(create)(jax.random.key(0), first.batch())
+  arrays = jax.tree.leaves(state._replace(key=()))
+  assert forecast.state_bytes(first) == sum(leaf.nbytes for leaf in arrays)
+
+
+def test_the_summary_of_a_folder(resolved):
+  folder, dataset, recipe = resolved
+  survey = dataset.survey()
+  told = forecast.summarize(
+    recipe, folder=folder / 'run', dataset=dataset, survey=survey
+  )
+  assert '20 found, 20 used' in told
+  assert '60 to 79 (median 70) wide, 30 high' in told
+  assert 'Labels: 10 of 20 images' in told
+  examples = 20 - len(survey.splits['test'])
+  assert f'12 steps of {examples} (not 32, as the examples' in told
+  assert 'too few to say' in told
+  assert not (folder / 'run').exists()
+
+
+def test_what_is_saved_is_done(resolved):
+  _, _, recipe = resolved
+  first = recipe.stages[0]
+  (before,) = forecast.planned([first])
+  (first.folder / 'checkpoints' / '3').mkdir(parents=True)
+  (first.folder / 'checkpoints' / '9.orbax-checkpoint-tmp').mkdir()
+  (after,) = forecast.planned([first])
+  assert (before.done, after.done) == (0, 3)
+  assert after.flops == pytest.approx(before.flops * 9 / 12)
+  assert before.saved == 2 * before.state  # two checkpoints are kept
+
+
+def test_twelve_pictures_are_drawn(resolved, tmp_path):
+  _, dataset, _ = resolved
+  forecast.draw(
+    tmp_path / 'pictures.png', dataset=dataset, survey=dataset.survey()
+  )
+  with Image.open(tmp_path / 'pictures.png') as image:
+    assert image.width == 1200
+    pixels = np.asarray(image.convert('L'))
+  # From the darkest picture to the lightest but for the test images.
+  assert (
+    pixels.min() == 0 and (pixels == 180).sum() + (pixels == 190).sum() > 99
+  )
+
+
+def test_rendered_images_have_no_sheet(tmp_path):
+  forecast.draw(tmp_path / 'a.png', dataset=None, survey=None)
+  assert not (tmp_path / 'a.png').exists()
+
+
+def test_the_speed_is_measured():
+  assert 1e6 < forecast.speed() < 1e16
