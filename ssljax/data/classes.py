@@ -20,7 +20,8 @@ from PIL import Image
 
 from ssljax.data import folder, images
 from ssljax.data.image_sources import ImageSource
-from ssljax.data.labels import held_out, shorten
+from ssljax.data.labels import shorten
+from ssljax.data.splits import held_out
 from ssljax.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')

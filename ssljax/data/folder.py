@@ -1,13 +1,15 @@
 """Opens a folder of the user's images of text, some of which have labels.
 
   DIR/**/*.png, .jpg, .jpeg, .bmp, .webp, .gif
-  DIR/labels.csv      columns `file,text`; images without a row have no label
+  DIR/labels.csv      columns `file,text`; images without a row have no label.
+                      `ssljax.data.labels` reads other tables and names, too
 
 Every image is decoded when the folder is opened, so that a broken image is
 reported before any training starts.
 """
 
 import hashlib
+import json
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +21,15 @@ import tqdm
 
 from ssljax.data import images, sources, workers
 from ssljax.data.frame import Fitted, Frame, fitted
-from ssljax.data.labels import LABELS, Label, held_out, read_labels, shorten
+from ssljax.data.label_files import is_label_file
+from ssljax.data.label_tables import LABELS, Label
+from ssljax.data.labels import read_labels, shorten
+from ssljax.data.splits import divided
 from ssljax.errors import UserError, check_known
 
 # A larger share of unusable files stops the run instead of leaving them out.
 BAD_SHARE = 0.01
-SPLITS = ('unlabeled', 'train', 'test')
+SPLITS = ('unlabeled', 'train', 'validation', 'test')
 
 
 class FileSource:
@@ -90,7 +95,7 @@ class FileSource:
     """The file's name, and the row of its label."""
     name = self._names[position]
     label = self._labels.get(name)
-    return f'{name} ({LABELS} row {label.row})' if label else name
+    return f'{name} ({label.where})' if label else name
 
   def _text(self, position: int) -> str:
     label = self._labels.get(self._names[position])
@@ -104,8 +109,8 @@ class Folder(NamedTuple):
     directory: the path of the folder.
     splits: the positions in `names` of each split's images; splits without
       images are left out. The labelled images are divided between `train` and
-      `test`; `unlabeled` has every image that is not in `test`, labelled or
-      not.
+      `test`, or as the user has divided them, who may also have `validation`.
+      `unlabeled` has every image that is not held out, labelled or not.
     names: the files of all images, relative to the folder, sorted.
     labels: the labels by file name.
     fitted: the frame that the images are fitted to, and how they stand in it.
@@ -115,6 +120,7 @@ class Folder(NamedTuple):
       does.
     skipped: (file, reason) of the files that are not used.
     memory: the most bytes of decoded images that a split may hold in memory.
+    warnings: lines for the user about what was guessed or mended.
   """
 
   directory: pathlib.Path
@@ -127,6 +133,7 @@ class Folder(NamedTuple):
   contents: str
   skipped: list[tuple[str, str]]
   memory: int
+  warnings: tuple[str, ...] = ()
 
   def open(self, split: str) -> sources.Source:
     """Opens a split, decoded into memory if it takes at most `memory` bytes.
@@ -140,9 +147,9 @@ class Folder(NamedTuple):
         f'Found {len(self.labels)} labelled images in {self.directory}, and '
         f'none for {split!r}; expected a {LABELS} there with the columns '
         'file,text and one row for each labelled image, such as 7.png,4812. '
-        'The split test needs at least two rows and a holdout above 0. Label '
-        'some images, or run the pretraining alone with '
-        '--config.recipe="(\'pretrain\',)".'
+        'The split test needs at least two rows and a holdout above 0, or '
+        'images that you put into it. Label some images, or run the '
+        'pretraining alone with --config.recipe="(\'pretrain\',)".'
       )
     index = self.splits[split]
     names = [self.names[place] for place in index]
@@ -161,6 +168,7 @@ def open_folder(
   width: int = 0,
   charset: str = '',
   max_length: int = 0,
+  labels: str = '',
   holdout: float = 0.1,
   memory: int = 2**30,
   progress: bool = True,
@@ -173,11 +181,13 @@ def open_folder(
       0 chooses it as `ssljax.data.frame` says.
     width: the frame's width, in pixels; 0 chooses it.
     charset: the characters that labels may have; '' allows every character.
-      Labels are not trimmed: a space is a character like any other.
+      A space inside a label is a character like any other.
     max_length: the most characters that a label may have; 0 allows any length.
-    holdout: the share of the labelled images that become the test split. A
-      hash of its name decides about each image, so adding images to the folder
-      hardly changes the choice among the others.
+    labels: where the labels are, as `labels.read_labels` describes it.
+    holdout: the share of the labelled images that become the test split, where
+      the user has not divided them. A hash of its name decides about each
+      image, so adding images to the folder hardly changes the choice among the
+      others.
     memory: the most bytes of decoded images that a split may hold in memory.
     progress: whether to show a progress bar.
 
@@ -194,7 +204,7 @@ def open_folder(
   directory = pathlib.Path(directory)
   files = list_files(directory)
   # Labels come first: their errors then show up before the slow decoding.
-  labels = read_labels(directory, set(files), charset, max_length)
+  read = read_labels(directory, set(files), charset, max_length, labels)
   sizes = {}
 
   def look(file: str) -> None:
@@ -205,34 +215,34 @@ def open_folder(
   bad = {file for file, _ in skipped}
   names = [file for file in files if file not in bad]
   usable = set(names)
-  labels = {name: label for name, label in labels.items() if name in usable}
-  tested = held_out(labels, holdout)
-  split_of = {
-    'unlabeled': [name not in tested for name in names],
-    'train': [name in labels and name not in tested for name in names],
-    'test': [name in tested for name in names],
-  }
-  texts = [label.text for label in labels.values()]
+  known = {name: label for name, label in read.found.items() if name in usable}
+  splits, said = divided(names, known, read.splits, holdout)
+  texts = [label.text for label in known.values()]
   return Folder(
     directory=directory,
-    splits={
-      split: np.flatnonzero(chosen).tolist()
-      for split, chosen in split_of.items()
-      if any(chosen)
-    },
+    splits=splits,
     names=names,
-    labels=labels,
+    labels=known,
     fitted=fitted([sizes[name] for name in names], height=height, width=width),
     characters=charset or ''.join(sorted(set(''.join(texts)))),
     max_length=max_length or max(map(len, texts), default=0),
-    contents=digest(directory, names, labels),
+    contents=with_splits(digest(directory, names, known), read.splits),
     skipped=skipped,
     memory=memory,
+    warnings=(*read.warnings, *said),
   )
 
 
+def with_splits(contents: str, splits: Mapping[str, str]) -> str:
+  """A digest of the contents and of the splits that a table gives, if any."""
+  if not splits:
+    return contents
+  whole = json.dumps([contents, sorted(splits.items())])
+  return hashlib.sha256(whole.encode()).hexdigest()[:12]
+
+
 def list_files(directory: pathlib.Path) -> list[str]:
-  """Lists the files of a folder, except labels.csv and hidden files.
+  """Lists the files of a folder, except labels and hidden files.
 
   A link to a file counts as a file, even if its target is missing, so that a
   broken link is reported. Links to folders are not followed.
@@ -258,7 +268,7 @@ def list_files(directory: pathlib.Path) -> list[str]:
     path.as_posix()
     for path in found
     if not any(part.startswith('.') for part in path.parts)
-    and path.as_posix() != LABELS
+    and not is_label_file(path.as_posix())
   )
   if not files:
     raise UserError(

@@ -39,6 +39,7 @@ class Images:
   """
 
   note = ''
+  warnings: tuple[str, ...] = ()
 
   def __init__(
     self,
