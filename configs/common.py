@@ -6,6 +6,7 @@ Nothing of ssljax is imported here, so reading a config starts no backend.
 
 import difflib
 import os
+import pathlib
 
 import ml_collections
 from ml_collections import ConfigDict
@@ -15,6 +16,17 @@ LAYOUTS = ('arcs', 'colors', 'textured', 'hollow')
 SEEN_LAYOUTS = (*LAYOUTS, 'overlap', 'warp', 'grid', 'salt', 'spaced')
 UNSEEN_LAYOUTS = ('arched', 'pixel', 'shadow', 'jpeg')
 PATHS = ('data', 'take')  # the options that name folders
+# A folder's tables of labels, and the folders of its splits; capitals do not
+# matter. `ssljax.data` has the same names.
+LABEL_FILES = (
+  *('labels.csv', 'labels.tsv', 'labels.txt', 'labels.jsonl', 'labels.json'),
+  *('metadata.csv', 'metadata.jsonl'),
+)
+SPLIT_FOLDERS = (
+  *('train', 'training', 'tr'),
+  *('validation', 'val', 'valid', 'dev', 'eval'),
+  *('test', 'testing', 'tst'),
+)
 
 
 def parse_arg(arg: str | None, scales=('smoke', 'laptop', 'article'), **known):
@@ -213,8 +225,29 @@ def data(scale: str, *, seed=1, layouts=None, unseen=0):
   )
 
 
-def own_data(directory: str, charset: str = '', scale: str = 'laptop'):
-  """The data of a folder of the user's images, with or without `labels.csv`.
+def has_labels(directory: str, labels: str = '') -> bool:
+  """Whether a folder of the user's images has labels.
+
+  Args:
+    directory: the folder, which need not exist.
+    labels: where the labels are, if the user says it.
+  """
+  if labels:
+    return True
+  top = pathlib.Path(directory)
+  folders = [top, *(path for path in top.glob('*') if path.is_dir())]
+  return any(
+    path.name.casefold() in LABEL_FILES and path.is_file()
+    for folder in folders
+    if folder == top or folder.name.casefold() in SPLIT_FOLDERS
+    for path in folder.glob('*')
+  )
+
+
+def own_data(
+  directory: str, charset: str = '', scale: str = 'laptop', labels: str = ''
+):
+  """The data of a folder of the user's images, with or without labels.
 
   The splits `rendered` and `rendered_validation` have rendered text of the same
   charset in the same frame, whose labels cost nothing. It is rendered when a
@@ -225,8 +258,12 @@ def own_data(directory: str, charset: str = '', scale: str = 'laptop'):
     charset: the name of a charset, or the characters themselves; '' takes the
       characters of the labels.
     scale: sets the number of rendered images.
+    labels: where the labels are: 'names' (the text before the first `_` of each
+      file name), 'folders' (the name of an image's folder), or the path of a
+      table whose rows are added to the folder's own labels and correct them;
+      '+' joins several of these. '' takes a table such as `labels.csv`.
   """
-  return ConfigDict(
+  config = ConfigDict(
     {
       'directory': directory,
       'charset': charset,
@@ -248,3 +285,7 @@ def own_data(directory: str, charset: str = '', scale: str = 'laptop'):
       'seed': 1,
     }
   )
+  # Runs without this option keep the form that older runs have.
+  if labels:
+    config.labels = labels
+  return config

@@ -23,7 +23,6 @@ views by position, style or context instead of by what is written.
 """
 
 import functools
-import pathlib
 
 from ml_collections import ConfigDict
 
@@ -307,7 +306,8 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   """The config of one method: its stages, and supervised training beside them.
 
   The option `data=DIR` takes the user's own images, whose characters `charset`
-  may name. `start=rendered` begins with a reader of rendered text of the same
+  may name, and whose labels `labels` may say (see `common.own_data`).
+  `start=rendered` begins with a reader of rendered text of the same
   characters instead of pretraining, and `start=both` pretrains before it. A
   folder without labels starts with rendered text where `charset` is named, and
   is only pretrained on where it is not. The
@@ -323,11 +323,17 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   Raises:
     ValueError: an unknown start, or one that does not go with the data.
   """
-  known = {'data': '', 'charset': '', 'take': '', 'start': ''} | further
-  options = common.parse_arg(arg, **known)
+  known = dict.fromkeys(('data', 'charset', 'labels', 'take', 'start'), '')
+  options = common.parse_arg(arg, **(known | further))
+  if options.labels and not options.data:
+    raise ValueError(
+      f'Found labels={options.labels} without data=DIR; expected both.'
+    )
   title, scale, own = title.format(**options), options.scale, options.data
   start, chain = chain_of(options)
-  data = common.own_data(own, options.charset, scale) if own else None
+  data = None
+  if own:
+    data = common.own_data(own, options.charset, scale, options.labels)
   config = base(scale, data)
   made = stages(scale, **{name: options[name] for name in further})
   made['rendered'] = rendered(scale)
@@ -378,8 +384,9 @@ def chain_of(options) -> tuple[str, list[str]]:
   Raises:
     ValueError: an unknown start, or one that the other options exclude.
   """
-  labels = pathlib.Path(options.data) / 'labels.csv'
-  unlabelled = bool(options.data) and not labels.exists()
+  unlabelled = bool(options.data) and not common.has_labels(
+    options.data, options.labels
+  )
   # Rendered text needs characters that somebody names.
   default = 'rendered' if unlabelled and options.charset else 'pretrain'
   start = options.start or default

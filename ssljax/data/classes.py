@@ -22,7 +22,8 @@ from PIL import Image
 from ssljax.data import images, reading
 from ssljax.data.files import check_skipped, list_files, printed
 from ssljax.data.image_sources import ImageSource
-from ssljax.data.labels import held_out, shorten
+from ssljax.data.labels import shorten
+from ssljax.data.splits import held_out
 from ssljax.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')

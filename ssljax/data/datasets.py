@@ -24,7 +24,8 @@ class Dataset(Protocol):
       as the charset of the user's labels.
     skipped: (file, reason) for each file that is not used.
     note: a line for the console about what was chosen; '' for none.
-    warnings: lines for the console about what may be wrong with the images.
+    warnings: lines for the console about what was guessed or mended, or may be
+      wrong.
 
   `open` returns the examples of a split. `masks` returns uint8 (count, height,
   width), 255 where an image of the split shows text; it raises a UserError if
@@ -62,7 +63,7 @@ class Rendered:
     self.splits = tuple(split for split, count in counts.items() if count)
     self._counts, self._folder = counts, pathlib.Path(data_dir).expanduser()
     self.resolved, self.skipped, self.note = {}, [], ''
-    self.warnings = ()
+    self.warnings: tuple[str, ...] = ()
     self._memory = memory
     self._prepare = functools.partial(
       text_images.prepare, data_dir=data_dir, counts=counts, **recipe

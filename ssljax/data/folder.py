@@ -1,12 +1,15 @@
 """Opens a folder of the user's images of text, some of which have labels.
 
   DIR/**/*.png, ...   PNG, JPEG, BMP, WebP, GIF and TIFF, by their content
-  DIR/labels.csv      columns `file,text`; images without a row have no label
+  DIR/labels.csv      columns `file,text`; images without a row have no label.
+                      `ssljax.data.labels` reads other tables and names, too
 
 Every image is decoded when the folder is opened, so that a broken image is
 reported before any training starts.
 """
 
+import hashlib
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -16,10 +19,12 @@ import numpy as np
 from ssljax.data import images, reading, sources
 from ssljax.data.files import check_skipped, list_files, printed
 from ssljax.data.frame import Fitted, Frame, fitted, low_text
-from ssljax.data.labels import LABELS, Label, held_out, read_labels
+from ssljax.data.label_tables import LABELS, Label
+from ssljax.data.labels import read_labels
+from ssljax.data.splits import divided
 from ssljax.errors import UserError, check_known
 
-SPLITS = ('unlabeled', 'train', 'test')
+SPLITS = ('unlabeled', 'train', 'validation', 'test')
 
 
 class FileSource:
@@ -96,7 +101,7 @@ def called(name: str, labels: Mapping[str, Label]) -> str:
   """What messages call a file: its name, and the row of its label."""
   label = labels.get(name)
   name = printed(name)
-  return f'{name} ({LABELS} row {label.row})' if label else name
+  return f'{name} ({label.where})' if label else name
 
 
 class Folder(NamedTuple):
@@ -106,8 +111,8 @@ class Folder(NamedTuple):
     directory: the path of the folder.
     splits: the positions in `names` of each split's images; splits without
       images are left out. The labelled images are divided between `train` and
-      `test`; `unlabeled` has every image that is not in `test`, labelled or
-      not.
+      `test`, or as the user has divided them, who may also have `validation`.
+      `unlabeled` has every image that is not held out, labelled or not.
     names: the files of all images, relative to the folder, sorted.
     sizes: (width, height) of each image in its file, in pixels.
     labels: the labels by file name.
@@ -121,7 +126,7 @@ class Folder(NamedTuple):
     rows: the rows of the frame from the first to the last that show something
       of each image; 0 for an image of one colour.
     held: all images, decoded, if they take at most the given memory.
-    warnings: lines about what may be wrong with the images.
+    warnings: lines about what was guessed or mended, or may be wrong.
   """
 
   directory: pathlib.Path
@@ -138,7 +143,7 @@ class Folder(NamedTuple):
   rows: list[int]
   held: sources.MemorySource | None
   memory: int
-  warnings: tuple[str, ...]
+  warnings: tuple[str, ...] = ()
 
   def open(self, split: str) -> sources.Source:
     """Opens a split, from memory if the images are held there.
@@ -152,9 +157,9 @@ class Folder(NamedTuple):
         f'Found {len(self.labels)} labelled images in {self.directory}, and '
         f'none for {split!r}; expected a {LABELS} there with the columns '
         'file,text and one row for each labelled image, such as 7.png,4812. '
-        'The split test needs at least two rows and a holdout above 0. Label '
-        'some images, or run the pretraining alone with '
-        '--config.recipe="(\'pretrain\',)".'
+        'The split test needs at least two rows and a holdout above 0, or '
+        'images that you put into it. Label some images, or run the '
+        'pretraining alone with --config.recipe="(\'pretrain\',)".'
       )
     index = self.splits[split]
     if self.held is not None:
@@ -176,6 +181,7 @@ def open_folder(
   width: int = 0,
   charset: str = '',
   max_length: int = 0,
+  labels: str = '',
   holdout: float = 0.1,
   memory: int = 2**30,
   progress: bool = True,
@@ -188,11 +194,13 @@ def open_folder(
       0 chooses it as `ssljax.data.frame` says.
     width: the frame's width, in pixels; 0 chooses it.
     charset: the characters that labels may have; '' allows every character.
-      Labels are not trimmed: a space is a character like any other.
+      A space inside a label is a character like any other.
     max_length: the most characters that a label may have; 0 allows any length.
-    holdout: the share of the labelled images that become the test split. A
-      hash of its name decides about each image, so adding images to the folder
-      hardly changes the choice among the others.
+    labels: where the labels are, as `labels.read_labels` describes it.
+    holdout: the share of the labelled images that become the test split, where
+      the user has not divided them. A hash of its name decides about each
+      image, so adding images to the folder hardly changes the choice among the
+      others.
     memory: the most bytes of decoded images to hold. A larger folder is decoded
       anew at every access.
     progress: whether to show a progress bar.
@@ -210,7 +218,7 @@ def open_folder(
   directory = pathlib.Path(directory)
   files = list_files(directory)
   # Labels come first: their errors then show up before the slow decoding.
-  labels = read_labels(directory, set(files), charset, max_length)
+  read = read_labels(directory, set(files), charset, max_length, labels)
   found, fit = decoded(
     directory,
     files,
@@ -221,44 +229,46 @@ def open_folder(
   )
   names = found.names
   usable = set(names)
-  labels = {name: label for name, label in labels.items() if name in usable}
-  tested = held_out(labels, holdout)
-  split_of = {
-    'unlabeled': [name not in tested for name in names],
-    'train': [name in labels and name not in tested for name in names],
-    'test': [name in tested for name in names],
-  }
-  texts = [label.text for label in labels.values()]
+  known = {name: label for name, label in read.found.items() if name in usable}
+  splits, said = divided(names, known, read.splits, holdout)
+  texts = [label.text for label in known.values()]
   sizes = [each.size for each in found.readings]
   rows = [each.text for each in found.readings]
+  contents = reading.digest(
+    names,
+    [each.digest for each in found.readings],
+    [known[name].text if name in known else '' for name in names],
+  )
   return Folder(
     directory=directory,
-    splits={
-      split: np.flatnonzero(chosen).tolist()
-      for split, chosen in split_of.items()
-      if any(chosen)
-    },
+    splits=splits,
     names=names,
     sizes=sizes,
-    labels=labels,
+    labels=known,
     fitted=fit,
     characters=charset or ''.join(sorted(set(''.join(texts)))),
     max_length=max_length or max(map(len, texts), default=0),
-    contents=reading.digest(
-      names,
-      [each.digest for each in found.readings],
-      [labels[name].text if name in labels else '' for name in names],
-    ),
+    contents=with_splits(contents, read.splits),
     skipped=[(printed(file), why) for file, why in found.skipped],
     widths=[each.shown for each in found.readings],
     rows=rows,
-    held=held(found, labels),
+    held=held(found, known),
     memory=memory,
     warnings=(
+      *read.warnings,
+      *said,
       *low_text(sizes, rows, fit.frame),
       *reading.blank_warning(found.blank, len(names)),
     ),
   )
+
+
+def with_splits(contents: str, splits: Mapping[str, str]) -> str:
+  """A digest of the contents and of the splits that a table gives, if any."""
+  if not splits:
+    return contents
+  whole = json.dumps([contents, sorted(splits.items())])
+  return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
 
 def decoded(

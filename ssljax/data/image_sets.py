@@ -41,6 +41,7 @@ class Images:
   """
 
   note = ''
+  warnings: tuple[str, ...] = ()
 
   def __init__(
     self,

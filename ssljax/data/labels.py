@@ -1,22 +1,35 @@
-"""Reads labels.csv and splits its images into training and test sets."""
+"""Finds what the images of a folder say: in tables, file names or folders."""
 
-import csv
-import hashlib
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from ssljax.data import label_files, mending
+from ssljax.data.file_names import FileNames
+from ssljax.data.label_tables import (
+  Label,
+  contradiction,
+  contradicts,
+  of_table,
+)
+from ssljax.data.splits import split_named, split_of_folder
 from ssljax.errors import UserError
 
-LABELS = 'labels.csv'
 SHOWN = 20  # the most files or rows that one error message names
 
 
-class Label(NamedTuple):
-  """The text in an image, and its row in labels.csv; the header is row 1."""
+class Labels(NamedTuple):
+  """What is known of the images of a folder.
 
-  text: str
-  row: int
+  Attributes:
+    found: the labels by file name.
+    warnings: lines for the user about what was guessed or mended.
+    splits: 'train', 'validation' or 'test' by file name, where a table says it.
+  """
+
+  found: dict[str, Label]
+  warnings: tuple[str, ...] = ()
+  splits: Mapping[str, str] = {}
 
 
 def shorten(lines: Sequence[str]) -> str:
@@ -26,81 +39,131 @@ def shorten(lines: Sequence[str]) -> str:
 
 
 def read_labels(
-  directory: pathlib.Path, files: set[str], charset: str, max_length: int
-) -> dict[str, Label]:
+  directory: pathlib.Path,
+  files: Collection[str],
+  charset: str = '',
+  max_length: int = 0,
+  labels: str = '',
+) -> Labels:
   """Reads the labels of a folder.
 
   Args:
     directory: the folder.
-    files: the names of its files, relative to the folder.
+    files: the names of its images, relative to the folder.
     charset: the characters that labels may have; '' allows every character.
     max_length: the most characters that a label may have; 0 allows any length.
-
-  Returns:
-    The labels by file name; {} if the folder has no labels.csv.
+    labels: where the labels are. '' looks for a table such as `labels.csv` in
+      the folder. 'names' takes the text before the first `_` of each file name,
+      and 'folders' the name of each image's folder. A path names a table whose
+      rows are added and correct the others: later rows replace earlier ones,
+      and an empty text removes a label. '+' joins several of these.
 
   Raises:
-    UserError: labels.csv is not a CSV file of this kind, or some of its rows
-      cannot be used; the error names these rows and the reasons.
+    UserError: there is no such table, a table cannot be read, or some of its
+      rows cannot be used; the error names these rows and the reasons.
   """
-  path = directory / LABELS
-  if not path.exists():
-    return {}
-  try:
-    with path.open(encoding='utf-8-sig', newline='') as file:
-      rows = list(csv.reader(file))
-  except (UnicodeDecodeError, csv.Error) as error:
-    raise UserError(
-      f'Found {path} unreadable ({error}); expected a CSV file in UTF-8. Save '
-      'it as UTF-8.'
-    ) from None
-  if not rows or rows[0] != ['file', 'text']:
-    raise UserError(
-      f'Found the header {rows[0] if rows else []} in {path}; expected the '
-      'columns file,text. Make file,text its first line.'
-    )
-  labels, wrong = {}, []
-  for row, cells in enumerate(rows[1:], start=2):
-    if not cells:
-      continue  # a blank line
-    why = mistake(cells, labels, files, charset, max_length)
-    if why:
-      wrong.append(f'row {row}, {cells[0]!r}: {why}')
+  names = FileNames(files)
+  plan = label_files.plan(directory, labels)
+  found, warnings = from_names(files, plan.way) if plan.way else ({}, [])
+  warnings, splits, wrong = plan.warnings + warnings, {}, []
+  for path in (*plan.tables, *plan.corrections):
+    corrects = path in plan.corrections
+    base = '' if corrects else path.parent.relative_to(directory).as_posix()
+    base = base.removeprefix('.')
+    part = of_table(path, names, base=base, corrects=corrects)
+    wrong += part.wrong
+    warnings += part.warnings
+    if corrects:
+      warnings.append(corrected(path.name, found, part.found))
     else:
-      labels[pathlib.PurePosixPath(cells[0]).as_posix()] = Label(cells[1], row)
+      wrong += [
+        f'{label.where}, {name!r}: {contradiction(found[name], label)}'
+        for name, label in part.found.items()
+        if name in found and contradicts(found[name], label)
+      ]
+    said = {
+      name: label
+      for name, label in part.found.items()
+      if label.text or corrects
+    }
+    found = {
+      name: label for name, label in (found | said).items() if label.text
+    }
+    if split := split_named(base):
+      splits |= dict.fromkeys(part.found, split)
+    splits |= part.splits
+  wrong += [
+    f'{label.where}, {name!r}: {why}'
+    for name, label in found.items()
+    if (why := mistake(label.text, charset, max_length))
+  ]
   if wrong:
     raise UserError(
-      f'Found {len(wrong)} rows of {path} that cannot be used; correct or '
-      'remove them:\n  ' + shorten(wrong)
+      f'Found {len(wrong)} rows of the labels of {directory} that cannot be '
+      'used; correct or remove them:\n  ' + shorten(wrong)
     )
-  return labels
+  return Labels(found, tuple(warnings), splits)
 
 
-def mistake(
-  cells: Sequence[str],
-  labels: Mapping[str, Label],
-  files: Collection[str],
-  charset: str,
-  max_length: int,
+def from_names(
+  files: Collection[str], way: str
+) -> tuple[dict[str, Label], list[str]]:
+  """The labels that the names of files or folders are, and what to tell."""
+  found, changed, bare = {}, [], []
+  for file in sorted(files):
+    path = pathlib.PurePosixPath(file)
+    if way == 'names':
+      text, mark, _ = path.stem.partition('_')
+      bare += [] if mark else [file]
+    else:
+      text = path.parent.name
+      if len(path.parts) == 2 and split_of_folder(file):
+        text = ''  # the folder is a split, such as test
+    text, said = mending.mended(text)
+    changed += [file] if said else []
+    if text:
+      found[file] = Label(text, 0, f'the text in its {way.removesuffix("s")}')
+  said = []
+  if changed:
+    said.append(
+      f'The texts of {len(changed)} names had stray spaces, invisible or '
+      f'decomposed characters, which were mended: {mending.shown(changed)}.'
+    )
+  if bare and len(bare) < len(files):
+    said.append(
+      f'{len(bare)} file names have no _, so their whole names are the texts: '
+      f'{mending.shown(bare)}.'
+    )
+  return found, said
+
+
+def corrected(
+  table: str, before: Mapping[str, Label], after: Mapping[str, Label]
 ) -> str:
-  """Says what is wrong with a row of labels.csv, or returns ''.
+  """Says what a table of corrections does to the labels."""
+  new = {name: label for name, label in after.items() if name not in before}
+  added = sum(bool(label.text) for label in new.values())
+  removed = sum(
+    not label.text for name, label in after.items() if name in before
+  )
+  changed = sum(
+    bool(label.text) and label.text != before[name].text
+    for name, label in after.items()
+    if name in before
+  )
+  return (
+    f'{table} adds {added} labels, changes {changed} and removes {removed}.'
+  )
+
+
+def mistake(text: str, charset: str, max_length: int) -> str:
+  """Says why a label cannot be used, or returns ''.
 
   Args:
-    cells: the cells of the row.
-    labels: the labels of the rows before it.
-    files: the names of all files.
+    text: the label.
     charset: the characters that labels may have; '' allows every character.
     max_length: the most characters that a label may have; 0 allows any length.
   """
-  if len(cells) != 2:
-    return f'found {len(cells)} columns, expected file,text'
-  name, text = pathlib.PurePosixPath(cells[0]).as_posix(), cells[1]
-  if name in labels:
-    return f'found twice, first in row {labels[name].row}; expected one row'
-  if name not in files:
-    return 'found no such file in the folder'
-  if not text:
-    return 'found an empty label, expected at least one character'
   for character in text if charset else '':
     if character not in charset:
       return (
@@ -113,23 +176,3 @@ def mistake(
       f'{max_length}'
     )
   return ''
-
-
-def held_out(names: Collection[str], share: float) -> set[str]:
-  """Chooses the labelled images that are kept for testing.
-
-  An image is chosen if the hash of its name, as a fraction of the largest
-  hash, is below `share`. If `share` is above 0, at least one of two or more
-  images is chosen; in any case one is left to train on.
-  """
-
-  def place(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
-
-  chosen = {name for name in names if place(name) < share * 2**64}
-  order = sorted(names, key=place)
-  if share > 0 and not chosen:
-    chosen = set(order[:1])
-  if len(names) < 2:
-    return set()
-  return chosen - {order[-1]}

@@ -17,7 +17,12 @@ from ssljax.data import folder, images, sources, text_images
 from ssljax.data.clean import no_masks
 from ssljax.data.frame import Fitted
 from ssljax.data.layouts import LAYOUTS, UNSEEN_LAYOUTS
-from ssljax.data.render import CHARSETS, LENGTHS, check_lengths, narrowest
+from ssljax.data.render import (
+  LENGTHS,
+  characters_of,
+  check_lengths,
+  narrowest,
+)
 from ssljax.data.survey import Survey
 from ssljax.errors import UserError, check_known
 
@@ -59,7 +64,7 @@ class Own:
       UserError: as for `folder.open_folder`, or `lengths` are no range.
     """
     found = folder.open_folder(
-      charset=CHARSETS.get(charset, charset), **options
+      charset=characters_of(charset) if charset else '', **options
     )
     lengths = lengths_of(found, lengths)
     self._found, self._data_dir = found, data_dir

@@ -1,5 +1,7 @@
 """Renders one image of text as a pure function of (seed, split, index)."""
 
+import difflib
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -68,15 +70,34 @@ def characters_of(charset: str) -> str:
     charset: a name in `CHARSETS`, or the characters themselves.
 
   Raises:
-    UserError: a character comes twice, as in a misspelt name.
+    UserError: a character comes twice, or the argument looks like a misspelt
+      name.
   """
   characters = CHARSETS.get(charset, charset)
-  if not characters or len(set(characters)) < len(characters):
+  named = charset not in CHARSETS and looks_like_a_name(charset)
+  if not characters or len(set(characters)) < len(characters) or named:
     raise UserError(
       f'Found charset {charset!r}; expected one of {", ".join(CHARSETS)}, or '
-      f'the characters themselves, each once.{suggest(charset, CHARSETS)}'
+      'the characters themselves, each once and in ascending order.'
+      + suggest(charset.lower(), CHARSETS)
     )
   return characters
+
+
+def looks_like_a_name(charset: str) -> bool:
+  """Whether characters look like a charset's name, such as alnum63 or digit.
+
+  Characters in ascending order are a list, whatever they look like.
+  """
+  if list(charset) == sorted(charset):
+    return False
+  close = difflib.get_close_matches(charset.lower(), CHARSETS, cutoff=0.75)
+  of_a_kind = re.fullmatch(r'([A-Za-z]{3,})\d{1,3}', charset)
+  return bool(close) or bool(of_a_kind and not _ascending(of_a_kind[1]))
+
+
+def _ascending(letters: str) -> bool:
+  return list(letters) == sorted(letters)
 
 
 def narrowest(height: int, lengths: tuple[int, int]) -> int:

@@ -205,12 +205,11 @@ def test_a_byte_order_mark_and_blank_lines(own):
 @pytest.mark.parametrize(
   ('row', 'message'),
   [
-    (('a/30.png', ''), r"row 22, 'a/30.png': found an empty label"),
     (
       ('a/30.png', '12x'),
       r"row 22, .*found 'x' \(U\+0078\) in the label '12x'",
     ),
-    (('a/30.png', '12 '), r"found ' ' \(U\+0020\)"),
+    (('a/30.png', '1 2'), r"found ' ' \(U\+0020\)"),
     (('a/30.png', '12345'), r'row 22.*found 5 characters.*at most 4'),
     (('a/99.png', '1'), r"row 22, 'a/99.png': found no such file"),
     (('../b.png', '1'), r"row 22, '../b.png': found no such file"),
@@ -235,7 +234,7 @@ def test_all_wrong_rows_are_named_at_once(own):
   assert 'and 10 more' in str(error.value)
 
 
-@pytest.mark.parametrize('header', [(), ('name', 'label'), ('file;text',)])
+@pytest.mark.parametrize('header', [(), ('bild', 'inhalt'), ('file',)])
 def test_another_header(own, header):
   _label(own, [], header=header)
   with pytest.raises(UserError, match=r'Found the header.*expected'):
@@ -243,8 +242,8 @@ def test_another_header(own, header):
 
 
 def test_labels_that_are_not_text(own):
-  (own / 'labels.csv').write_bytes(b'file,text\n\xff\xfe\x00')
-  with pytest.raises(UserError, match=r'unreadable.*UTF-8'):
+  (own / 'labels.csv').write_bytes(b'file,text\na/00.png,\x81\x00')
+  with pytest.raises(UserError, match=r"found '\\x81' \(U\+0081\)"):
     _open(own)
 
 
