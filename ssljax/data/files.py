@@ -4,6 +4,7 @@ Only files that are images, or whose names say so, count; what systems and
 programs leave in folders is passed over.
 """
 
+import os
 import pathlib
 import stat
 from collections.abc import Iterator, Sequence
@@ -95,7 +96,8 @@ def _walk(directory: pathlib.Path) -> Iterator[pathlib.Path]:
     for path in entries:
       if path.name.startswith('.') or path.name in SYSTEM:
         continue
-      if not path.is_dir():
+      # Unlike path.is_dir, it raises nothing where permissions are missing.
+      if not os.path.isdir(path):
         yield path
       else:
         (links if path.is_symlink() else folders).append(path)
@@ -108,7 +110,7 @@ def _identity(path: pathlib.Path) -> tuple[int, int]:
 
 def _claims(path: pathlib.Path) -> bool:
   """Whether a file is an image, or its name says so."""
-  if path.suffix.lower() in SUFFIXES or path.is_dir():
+  if path.suffix.lower() in SUFFIXES or os.path.isdir(path):
     return True
   try:
     # Opening a pipe would wait for ever.

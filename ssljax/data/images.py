@@ -121,6 +121,8 @@ def _check_file(path: str | os.PathLike[str]) -> None:
   if not stat.S_ISREG(found.st_mode):
     kinds = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a pipe'}
     kind = kinds.get(stat.S_IFMT(found.st_mode), 'a device or a socket')
+    if not os.access(path, os.R_OK):
+      kind += ' that may not be opened'
     raise BadImage(f'found {kind}; expected a file')
   if found.st_size > MEMORY:
     raise BadImage(

@@ -326,6 +326,24 @@ def test_links_to_folders_are_followed_without_loops(tmp_path):
   ]
 
 
+def test_a_folder_that_may_not_be_opened_is_named(tmp_path, monkeypatch):
+  _many(tmp_path, 99)
+  _save(tmp_path / 'locked' / 'a.png')
+  iterdir = pathlib.Path.iterdir
+
+  def refused(path):
+    if path.name == 'locked':
+      raise PermissionError
+    return iterdir(path)
+
+  # The owner of a test may open everything, as root does.
+  monkeypatch.setattr(pathlib.Path, 'iterdir', refused)
+  monkeypatch.setattr(images.os, 'access', lambda path, mode: False)
+  assert _open(tmp_path).skipped == [
+    ('locked', 'found a folder that may not be opened; expected a file')
+  ]
+
+
 def test_a_link_to_nothing_is_listed_too(tmp_path):
   _many(tmp_path, 99)
   (tmp_path / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
