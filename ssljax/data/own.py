@@ -97,7 +97,7 @@ class Own:
     found = self._found
 
     def labels(split):
-      names = self.files(split)
+      names = [found.names[place] for place in found.splits[split]]
       return {
         name: found.labels[name].text for name in names if name in found.labels
       }
