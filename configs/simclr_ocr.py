@@ -11,9 +11,12 @@ labelled images.
   python -m ssljax.main --config=configs/simclr_ocr.py:laptop
 
 On your own images, with or without a `labels.csv` (columns `file,text`) among
-them, and from an encoder that another run has pretrained:
+them; with the texts in their names; with a table of corrections; and from an
+encoder that another run has pretrained:
 
   python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR
+  python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,labels=names
+  python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,labels=FILE
   python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,take=RUN
 
 Views, sizes and optimizers of all scales: `configs/text.py`.

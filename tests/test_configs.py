@@ -299,6 +299,17 @@ def test_own_images_without_labels_are_read_by_rendered_text(tmp_path):
   assert _config('simclr_ocr', f'data={tmp_path}').recipe == ('pretrain',)
 
 
+def test_labels_by_other_names_are_labels(tmp_path):
+  chain = ('pretrain', 'head', 'finetune', 'self_train', 'supervised')
+  config = _config('simclr_ocr', f'data={tmp_path},labels=names')
+  assert config.recipe == chain and config.data.labels == 'names'
+  (tmp_path / 'Labels.TSV').write_text('file\ttext\n')
+  config = _config('simclr_ocr', f'data={tmp_path}')
+  assert config.recipe == chain and 'labels' not in config.data
+  with pytest.raises(ValueError, match='labels=names without data=DIR'):
+    _config('simclr_ocr', 'labels=names')
+
+
 def test_article_to_the_letter():
   config = _config('simclr_ocr', 'article')
   assert dict(config.data.counts) == {

@@ -97,7 +97,10 @@ def looks_like_a_name(charset: str) -> bool:
 
 
 def _ascending(letters: str) -> bool:
-  return list(letters) == sorted(letters)
+  """Whether the small letters are in order, and the capitals, too."""
+  small = [letter for letter in letters if letter.islower()]
+  capital = [letter for letter in letters if letter.isupper()]
+  return small == sorted(small) and capital == sorted(capital)
 
 
 def narrowest(height: int, lengths: tuple[int, int]) -> int:

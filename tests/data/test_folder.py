@@ -514,3 +514,79 @@ def test_images_of_another_program(tmp_path):
   example = found.open('train')[0]
   assert example['text'].isdigit() and 4 <= len(example['text']) <= 6
   assert example['width'] == 85  # 160x60 at a height of 32
+
+
+def _splits(found):
+  return {split: _names(found, split) for split in found.splits}
+
+
+def test_folders_of_ones_own_are_the_splits(tmp_path):
+  """Whatever their capitals; nothing else is held out."""
+  folders = ['Train', 'VAL', 'testing', 'other']
+  names = [f'{folder}/{i}.png' for folder in folders for i in range(8)]
+  for i, name in enumerate(names):
+    _save(tmp_path / name, value=i)
+  labelled = [name for name in names if not name.endswith(('6.png', '7.png'))]
+  _label(tmp_path, [(name, '1') for name in labelled])
+  found = _open(tmp_path)
+  assert _splits(found) == {
+    'unlabeled': {name for name in names if name.startswith(('Train', 'oth'))},
+    'train': {name for name in labelled if name.startswith(('Train', 'oth'))},
+    'validation': {name for name in labelled if name.startswith('VAL')},
+    'test': {name for name in labelled if name.startswith('testing')},
+  }
+  assert len(found.open('validation')) == 6
+  first, second = found.warnings
+  assert '12 train, 6 validation, 6 test. No others are held out' in first
+  assert second.startswith('4 images of your splits')
+
+
+def test_a_column_of_splits_counts_more_than_folders(own):
+  rows = [
+    ('a/00.png', '1', 'test'),
+    ('b/01.png', '2', ''),
+    ('a/02.png', '', ''),
+  ]
+  _label(own, [*rows, ('b/03.png', '3', 'Valid')], ('file', 'text', 'split'))
+  found = _open(own)
+  assert _names(found, 'test') == {'a/00.png'}
+  assert _names(found, 'validation') == {'b/03.png'}
+  assert _names(found, 'train') == {'b/01.png'}
+  assert len(found.splits['unlabeled']) == 38
+  # Another division is another content, even of the same texts.
+  rows[0] = ('a/00.png', '1', 'train')
+  _label(own, [*rows, ('b/03.png', '3', 'Valid')], ('file', 'text', 'split'))
+  assert _open(own).contents != found.contents
+  (own / 'test').mkdir()
+  os.rename(own / 'b' / '01.png', own / 'test' / '01.png')
+  _label(own, [('test/01.png', '2', 'val')], ('file', 'text', 'split'))
+  assert _names(_open(own), 'validation') == {'test/01.png'}
+
+
+def test_a_test_folder_without_labels_is_left_alone(own):
+  for i in range(3):
+    _save(own / 'test' / f'{i}.png')
+  found = _open(own)
+  assert len(found.splits['train']) + len(found.splits['test']) == 20
+  assert not any(
+    name.startswith('test/') for name in _names(found, 'unlabeled')
+  )
+  assert not any(name.startswith('test/') for name in _names(found, 'test'))
+  assert '3 images of your splits validation and test' in found.warnings[0]
+
+
+def test_folders_that_only_train_leave_the_holdout(own):
+  os.rename(own / 'a', own / 'train')
+  _label(own, [(f'train/{i:02}.png', '1') for i in range(0, 40, 2)])
+  assert 'test' in _open(own).splits
+
+
+def test_texts_in_names_and_what_is_said_of_them(tmp_path):
+  for i, text in enumerate(['ab', 'cd', 'ef', 'ab']):
+    _save(tmp_path / f'{text}_{i}.png', value=i)
+  _save(tmp_path / 'gh.png')
+  found = _open(tmp_path, labels='names', holdout=0.0)
+  assert found.characters == 'abcdefgh' and len(found.labels) == 5
+  name = found.open('train').describe(0).name
+  assert name == 'ab_0.png (the text in its name)'
+  assert 'no _' in found.warnings[0]

@@ -190,3 +190,47 @@ def test_the_files_behind_a_split(own, opened):
 def test_the_scale_sets_how_much_is_rendered():
   assert common.own_data('x').rendered == 20_000
   assert common.own_data('x', scale='smoke').rendered == 256
+
+
+@pytest.mark.parametrize(
+  ('charset', 'meant'),
+  [
+    ('alnum63', 'alnum62'),
+    ('alnum37', 'alnum36'),
+    ('Digits', 'digits'),
+    ('digit', 'digits'),
+    ('hex16', None),
+    ('0120', None),
+  ],
+)
+def test_a_charset_that_looks_like_a_misspelt_name(opened, charset, meant):
+  message = rf"charset '{charset}'.*alnum62.*ascending"
+  if meant:
+    message += rf".*Did you mean '{meant}'"
+  with pytest.raises(UserError, match=message):
+    opened(charset)
+
+
+@pytest.mark.parametrize(
+  'charset',
+  ['abc123', '47abc', '3ACEFHKMNPRTXY', 'xyz', 'abcABC012', '36almnu'],
+)
+def test_characters_are_no_name(opened, charset):
+  assert opened(charset).resolved['charset'] == charset
+
+
+def test_warnings_of_the_labels_are_told(own, opened):
+  _label(own, ['12 ', '34'])
+  (warning,) = opened('digits').warnings
+  assert 'spaces around the text were removed in 1 row (2)' in warning
+
+
+def test_where_the_labels_are_is_an_option(own, opened, tmp_path):
+  _label(own, ['12', '34', '56'])
+  (tmp_path / 'mended.csv').write_text('file,text\n0.png,78\n')
+  config = common.own_data(str(own), labels=str(tmp_path / 'mended.csv'))
+  found = datasets.open_dataset(config.to_dict(), data_dir=str(tmp_path))
+  texts = {example['text'] for example in found.open('unlabeled')}
+  assert {'78', '34'} & texts and '12' not in texts
+  # Older runs have no such option, and a config without it is as theirs.
+  assert 'labels' not in common.own_data(str(own))
