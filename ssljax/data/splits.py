@@ -86,6 +86,12 @@ def divided(
       f'Your own splits are used, with these labelled images: {shown}. No '
       'others are held out.'
     )
+    if not counts['test']:
+      said.append(
+        'None of them test, so the table of results has no figure; the figures '
+        "of validation are in each stage's stage.json. Call that split test to "
+        'have them in the table.'
+      )
     if bare := len(held - set(labelled)):
       said.append(
         f'{bare} images of your splits validation and test have no label, so '

@@ -575,6 +575,14 @@ def test_a_test_folder_without_labels_is_left_alone(own):
   assert '3 images of your splits validation and test' in found.warnings[0]
 
 
+def test_validation_alone_says_where_its_figures_are(own):
+  os.rename(own / 'a', own / 'val')
+  _label(own, [('val/00.png', '1'), ('b/01.png', '2')])
+  found = _open(own)
+  assert set(found.splits) == {'unlabeled', 'train', 'validation'}
+  assert any('stage.json' in warning for warning in found.warnings)
+
+
 def test_folders_that_only_train_leave_the_holdout(own):
   os.rename(own / 'a', own / 'train')
   _label(own, [(f'train/{i:02}.png', '1') for i in range(0, 40, 2)])

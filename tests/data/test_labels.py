@@ -167,6 +167,13 @@ def test_metadata_of_an_image_folder(read):
   assert found.found['Test/a.png'].where == 'Test/metadata.csv row 2'
 
 
+def test_a_row_without_a_text_removes_no_label_of_another_table(read):
+  files = ['test/a.png', 'b.png']
+  read('file,text\ntest/a.png,1\n', files=files)
+  found = read('file,text\na.png,\n', name='test/labels.csv', files=files)
+  assert _texts(found) == {'test/a.png': '1'}
+
+
 def test_of_two_tables_one_is_read(read):
   read('file_name,text\n1.png,2\n', name='metadata.csv')
   found = read('file,text\n1.png,1\n')
