@@ -64,6 +64,18 @@ def test_features_and_readings_are_of_images_without_their_padding():
   assert evals.read(predict, batches, Charset('ab')).texts == ['a', 'a', 'b']
 
 
+def test_the_second_best_is_another_text():
+  """Also where the best path is not the most probable text."""
+  # 'a' is more probable than the empty text, the best path of both rows.
+  logits = np.log([[[0.55, 0.35, 0.1]] * 2, [[0.9, 0.06, 0.04]] * 2])
+  outputs = evals.Outputs(logits, None, ['a', 'b'], [0, 0])
+  found = evals.read_outputs([outputs], Charset('ab'), second=True)
+  assert found.texts == ['', '']
+  for reading, order in zip(found.readings, ('a-', '-a'), strict=True):
+    assert [text or '-' for text, _ in reading.alternatives] == list(order)
+    assert reading in reading.alternatives
+
+
 class _Dataset:
   """Splits of different sizes."""
 
