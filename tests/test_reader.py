@@ -389,3 +389,20 @@ def test_the_package_alone_starts_no_jax():
   assert found.strip() == 'False'
   with pytest.raises(AttributeError, match="no attribute 'lode'"):
     getattr(ssljax, 'lo' + 'de')
+
+
+def test_loading_starts_without_what_only_training_needs():
+  """Each of them takes longer to import than a trained run takes to read."""
+  heavy = (
+    'grain',
+    'matplotlib',
+    'scipy.stats',
+    'sklearn',
+    'tensorflow_datasets',
+  )
+  program = (
+    'import sys, ssljax.reader; '
+    f'print([name for name in {heavy} if name in sys.modules])'
+  )
+  found = subprocess.check_output([sys.executable, '-c', program], text=True)
+  assert found == '[]\n'
