@@ -24,6 +24,7 @@ PRINTED = {
   'captcha_folder': r'^8 images: exact match \d\.\d{3} \[.*edit-distance',
   'handwriting': r'^\| +16 \| supervised \| +1 \| -?\d\.\d{3} +\|',
   'clean_then_read': r'^\| cleaned by pretrain *\| *-?\d+\.\d{3} \|',
+  'decoding': r'^digits, sharpness 6: best path [\d.]+ ms, search [\d.]+ ms$',
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
   'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
   'rendering': r'^average +\d+ images/s$',

@@ -4,8 +4,6 @@
 among those only that a `Constraint` allows.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Num
 
@@ -72,20 +70,11 @@ def decode(
     best = [text for text, _ in charset.greedy(part, shown)]  # checks shapes
     frames = posterior.frames(part, shown, temperature=temperature)
     if top == 1 and allowed is None:
-      labels, there = _labels(best, charset)[:, None], np.ones((len(best), 1))
+      labels, there = charset.padded(best)[:, None], np.ones((len(best), 1))
     else:
       labels, there = _searched(frames, shown, allowed, top, max(top, beam))
     found += _readings(frames, labels, there > 0, charset, top)
   return found
-
-
-def _labels(texts: Sequence[str], charset: Charset) -> np.ndarray:
-  """int (batch, length): the classes of texts, padded with the blank."""
-  classes = {c: i for i, c in enumerate(charset.characters, 1)}
-  labels = np.zeros((len(texts), max(map(len, texts))), int)
-  for row, text in zip(labels, texts, strict=True):
-    row[: len(text)] = [classes[character] for character in text]
-  return labels
 
 
 def _searched(frames, shown, allowed, top, width):

@@ -104,9 +104,8 @@ def _search(odds, left, table, *, width):
     beam, steps = jax.lax.scan(
       functools.partial(_step, table=table), _empty(width), (odds, left)
     )
+    # What is left can be completed without another frame: it is accepted.
     scores = jnp.logaddexp(beam.blank, beam.character)
-    if table is not None:
-      scores = jnp.where(table.accepts[beam.state], scores, -jnp.inf)
     return *jax.lax.top_k(scores, width), *steps
 
   outputs = (0, 0, 1, 1)  # time stays in front
@@ -136,10 +135,9 @@ def _step(beam: Beam, frame, *, table):
   again = classes == beam.last[:, None]
   grown = odds + jnp.where(again, beam.blank[:, None], either[:, None])
   grown = grown.at[:, BLANK].set(-jnp.inf)
-  # A text with one character more may be in the beam already.
-  alive = either > -jnp.inf
+  # A text with one character more may be in the beam already. Places without
+  # a text come last, so none of them is found before the text itself.
   same = (beam.name[:, None] == beam.parent[None]).all(axis=2)
-  same &= alive[:, None] & alive
   known = same.any(axis=0)
   place = jnp.where(known, same.argmax(axis=0), width)
   gained = jnp.where(known, grown[place, beam.last], -jnp.inf)

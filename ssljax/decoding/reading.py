@@ -38,5 +38,6 @@ class Reading(tuple):
     return self[1]
 
   def __getnewargs__(self):
-    # For pickle and copy, which would pass the pair as one argument.
-    return self.text, self.confidence, self.characters, self.alternatives
+    # For pickle and copy, which would pass the pair as one argument. They
+    # restore the other attributes themselves.
+    return tuple(self)

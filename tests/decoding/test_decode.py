@@ -165,6 +165,16 @@ def test_any_number_of_rows(small):
     assert part[0].alternatives == every[0].alternatives
 
 
+def test_alternatives_are_in_the_order_of_their_whole_probability(small):
+  """A narrow beam loses paths, so that its own order may be another one."""
+  logits, valid, texts = small
+  found = decode(logits, valid, CHARSET, top=3, beam=3)
+  for reading, every in zip(found, texts, strict=True):
+    odds = [probability for _, probability in reading.alternatives]
+    assert odds == sorted(odds, reverse=True)
+    assert reading.confidence == pytest.approx(every[reading.text], rel=1e-9)
+
+
 def test_a_beam_is_as_wide_as_what_is_asked_for(small):
   logits, _, _ = small
   assert len(decode(logits, None, CHARSET, top=6, beam=2)[0].alternatives) == 6
