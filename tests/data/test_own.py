@@ -1,6 +1,7 @@
 """The user's images, and rendered text that joins with them."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -182,6 +183,8 @@ def test_the_files_behind_a_split(own, opened):
   assert found.files('train') == ['0.png', '1.png']
   assert found.files('unlabeled') == [f'{i}.png' for i in range(9)]
   assert not found.files('rendered')
+  os.rename(own / '3.png', os.fsencode(own) + b'/3\xff.png')
+  assert r'3\xff.png' in opened().files('unlabeled')  # which a CSV can hold
 
 
 def test_the_scale_sets_how_much_is_rendered():
