@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ssljax.data import cache, sources, text_images, workers
+from ssljax.data import cache, sources, workers
 from ssljax.data.image_sets import open_images
 from ssljax.data.own import Own
 from ssljax.data.render import render_masks
@@ -65,9 +65,7 @@ class Rendered:
     self.resolved, self.skipped, self.note = {}, [], ''
     self.warnings: tuple[str, ...] = ()
     self._memory = memory
-    self._prepare = functools.partial(
-      text_images.prepare, data_dir=data_dir, counts=counts, **recipe
-    )
+    self._recipe = {'data_dir': data_dir, 'counts': counts, **recipe}
     # The stages of a run share these caches, so that a split is decoded into
     # memory only once.
     self.open = functools.cache(self._open)
@@ -80,8 +78,12 @@ class Rendered:
     return None
 
   @functools.cached_property
-  def _builder(self) -> text_images.TextImages:
-    return self._prepare()
+  def _builder(self) -> Any:
+    # tensorflow-datasets is imported where it is used, because loading a
+    # trained run does without it.
+    from ssljax.data import text_images
+
+    return text_images.prepare(**self._recipe)
 
   def _open(self, split: str) -> sources.Source:
     return sources.open_split(self._builder, split, memory=self._memory)

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from ssljax.data import cache, glyphs, workers
 from ssljax.data.classes import open_classes
 from ssljax.data.clean import no_masks
 from ssljax.data.image_sources import ImageSource
-from ssljax.data.prepared_images import open_prepared
 from ssljax.data.survey import Survey
 from ssljax.errors import UserError, check_known
 
@@ -162,6 +160,8 @@ def open_images(
     return Images(
       *open_classes(path, stored=stored, memory=memory), directory=directory
     )
+  from ssljax.data.prepared_images import open_prepared
+
   return Images(
     *open_prepared(name, data_dir=data_dir, stored=stored, memory=memory)
   )
@@ -174,6 +174,8 @@ def _digits(size: int, seed: int) -> Images:
       f'Found size {size} for digits; expected one of '
       f'{", ".join(map(str, DIGIT_SIZES))}.'
     )
+  from sklearn.datasets import load_digits
+
   digits: Any = load_digits()  # a tuple only with return_X_y
   gray = np.round(digits.images * (255 / 16)).astype(np.uint8)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssljax.data import folder, images, sources, text_images
+from ssljax.data import folder, images, sources
 from ssljax.data.clean import no_masks
 from ssljax.data.frame import Fitted
 from ssljax.data.layouts import LAYOUTS, UNSEEN_LAYOUTS
@@ -134,7 +134,10 @@ class Own:
     )
 
   @functools.cached_property
-  def _builder(self) -> text_images.TextImages:
+  def _builder(self) -> Any:
+    # Late, as in `datasets.Rendered`.
+    from ssljax.data import text_images
+
     found, lengths = self._found, self._recipe['lengths']
     if not found.characters:
       raise UserError(

@@ -8,7 +8,6 @@ step s on.
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import grain
 import numpy as np
 
 from ssljax.data.sources import Source
@@ -56,8 +55,10 @@ def check_batch_size(
 
 def _order(
   positions: range, batch_size: int, *, seed: int, shuffle: bool
-) -> grain.MapDataset:
+) -> Any:
   """Positions of each step's batch, without end and without a remainder."""
+  import grain
+
   order = grain.MapDataset.range(positions.start, positions.stop)
   if shuffle:
     order = order.shuffle(seed=_grain_seed(seed))
@@ -69,7 +70,7 @@ def _order(
 
 def _mixed_order(
   mixture: Mixture, length: int, batch_size: int, *, seed: int, shuffle: bool
-) -> grain.MapDataset:
+) -> Any:
   """The same, where each batch begins with examples that have labels.
 
   Labelled and unlabelled examples have orders of their own, so the few labelled
@@ -135,6 +136,8 @@ def batches(
   dataset = order[start:steps].map(source.gather)
   if transform is not None:
     dataset = dataset.map(transform)
+  import grain
+
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
   return iter(dataset.to_iter_dataset(options))
 

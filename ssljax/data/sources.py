@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from ssljax.data import workers
@@ -72,7 +71,9 @@ def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
 class StoredSource:
   """A split of prepared images, read and decoded anew at every access."""
 
-  def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+  def __init__(self, builder: Any, split: str):
+    import tensorflow_datasets as tfds
+
     if split not in builder.info.splits:
       raise UserError(
         f'Found no split {split!r} in {builder.info.full_name}; expected one '
@@ -255,15 +256,17 @@ def _inside(position: int, length: int) -> int:
   return position
 
 
-def _features(builder: tfds.core.DatasetBuilder) -> Any:
-  # The type that tfds declares does not tell that this is a dict of features.
+def _features(builder: Any) -> Any:
   return builder.info.features
 
 
-def open_split(
-  builder: tfds.core.DatasetBuilder, split: str, *, memory: int = 2**30
-) -> Source:
+def open_split(builder: Any, split: str, *, memory: int = 2**30) -> Source:
   """Opens a split, decoded into memory if it takes at most `memory` bytes.
+
+  Args:
+    builder: a `DatasetBuilder` of tensorflow-datasets.
+    split: the name of the split.
+    memory: the most bytes of decoded images to hold in memory.
 
   Raises:
     UserError: the builder has no such split.

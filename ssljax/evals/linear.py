@@ -3,13 +3,10 @@
 import functools
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 # Candidates for scikit-learn's C, the inverse of the strength of the L2
@@ -52,6 +49,10 @@ def linear_probe(
   Returns:
     The class of each test image, and the C that was chosen or given.
   """
+  # scikit-learn is imported where it is used, because it takes as long as the
+  # rest of the package, and reading with a trained run does without it.
+  from sklearn.preprocessing import StandardScaler
+
   scaler = StandardScaler().fit(train)
   train = np.asarray(scaler.transform(train))
   test = np.asarray(scaler.transform(test))
@@ -86,6 +87,8 @@ def _best(
   train: np.ndarray, labels: np.ndarray, strengths: Sequence[float]
 ) -> float:
   """The strength with the best mean accuracy; among equals, the first."""
+  from sklearn.model_selection import StratifiedKFold
+
   _, counts = np.unique(labels, return_counts=True)
   folds = min(FOLDS, counts.min())
   if folds < 2:
@@ -111,9 +114,11 @@ def _score(
   )
 
 
-def _fit(
-  train: np.ndarray, labels: np.ndarray, strength: float
-) -> LogisticRegression:
+def _fit(train: np.ndarray, labels: np.ndarray, strength: float) -> Any:
+  """A fitted `LogisticRegression`."""
+  from sklearn.exceptions import ConvergenceWarning
+  from sklearn.linear_model import LogisticRegression
+
   # The tolerance is loose and the iterations are limited, because the
   # predicted classes stop changing long before the weights do.
   probe = LogisticRegression(C=strength, max_iter=LIMIT, tol=1e-3)

@@ -3,12 +3,8 @@
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from ssljax.errors import check_known
@@ -37,6 +33,9 @@ def embed(
     seed: the seed of t-SNE, and of the choice if there are more than `LIMIT`
       images.
   """
+  from sklearn.decomposition import PCA
+  from sklearn.manifold import TSNE
+
   check_known('picture', method, ('pca', 'tsne'))
   features = features.reshape(len(features), -1, features.shape[-1]).mean(1)
   rng = np.random.default_rng(seed)
@@ -63,6 +62,9 @@ def _draw(
   path: str | pathlib.Path,
   title: str,
 ) -> None:
+  import matplotlib
+  from matplotlib.figure import Figure
+
   figure = Figure(figsize=(7, 7), layout='constrained')
   axes = figure.add_subplot()
   colours = matplotlib.colormaps['turbo'](np.linspace(0, 1, max(2, len(names))))

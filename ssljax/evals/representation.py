@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
 
 from ssljax.errors import UserError
 from ssljax.evals import subsets
@@ -129,6 +128,8 @@ def over_draws(values: Sequence[float] | np.ndarray) -> dict[str, float]:
   values = np.asarray(values, float)
   half = 0.0
   if len(values) > 1:
+    from scipy import stats
+
     error = values.std(ddof=1) / np.sqrt(len(values))
     half = float(stats.t.ppf(0.975, len(values) - 1) * error)
   mean = float(values.mean())

@@ -8,7 +8,6 @@ import csv
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -144,6 +143,8 @@ def render(sheets: Mapping[str, str]) -> str:
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+  import matplotlib
+
   # matplotlib brings this font along; its zero and its O look different.
   path = pathlib.Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / name
   return ImageFont.truetype(str(path), size)

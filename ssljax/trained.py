@@ -1,0 +1,68 @@
+"""What a run folder says of a trained run, before it is opened."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssljax import build, tasks
+from ssljax.core import Method
+from ssljax.errors import UserError
+from ssljax.records import read_json
+from ssljax.tasks import Task
+from ssljax.workdir import is_run
+
+
+def method_of(run: Mapping[str, Any], stage: str, task: Task) -> Method:
+  networks = build.networks(run)
+  return build.method(run[stage], networks=networks, task=task)
+
+
+def stride_of(run: Mapping[str, Any], stage: str) -> int | None:
+  """The pixels between two frames of an encoder that does not see padding."""
+  changes = run[stage]['method'].get('encoder')
+  return getattr(build.encoder(build.networks(run), changes), 'stride', None)
+
+
+def described(folder: pathlib.Path) -> dict[str, Any]:
+  """The config that `main` wrote into a run's folder.
+
+  Raises:
+    UserError: a folder of anything else.
+  """
+  if not is_run(folder):
+    raise UserError(
+      f'Found no config.json in {folder}; expected the folder of a run, which '
+      'python -m ssljax.main prints as "Trained run".'
+    )
+  path, run = folder / 'config.json', {}
+  try:
+    run = read_json(path)
+    # Other programs have a config.json too; ours describes its stages.
+    stages = run['recipe'] if run['data'] else ()
+    named = [run[stage]['method']['name'] for stage in stages]
+  except (KeyError, TypeError, ValueError):
+    named = []
+  if not named:
+    raise UserError(
+      f'Found no recipe with its stages in {path}; expected the config of a '
+      'run of ssljax. Name the folder of one.'
+    )
+  return run
+
+
+def reads(run: Mapping[str, Any], stage: str) -> bool:
+  """Whether a stage of a run learns to read text."""
+  task = tasks.make(run)
+  try:
+    method = method_of(run, stage, task)
+  except UserError:
+    return False  # of a method that is not here
+  return task.charset is not None and method.learns_labels
+
+
+def preferred(run: Mapping[str, Any], stages: Sequence[str]) -> str:
+  """Of some stages the last that reads, from parts that were trained before."""
+  return max(
+    reversed(stages),
+    key=lambda each: (reads(run, each), bool(run[each]['take'])),
+  )
