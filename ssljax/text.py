@@ -71,6 +71,14 @@ class Charset:
     ids[: len(text)] = [self.characters.index(c) + 1 for c in text]
     return ids
 
+  def padded(self, texts: Sequence[str]) -> Int[np.ndarray, 'batch length']:
+    """The classes of texts of these characters, padded to the longest one."""
+    classes = {c: i for i, c in enumerate(self.characters, 1)}
+    ids = np.zeros((len(texts), max(map(len, texts), default=0)), int)
+    for row, text in zip(ids, texts, strict=True):
+      row[: len(text)] = [classes[character] for character in text]
+    return ids
+
   def decode(self, ids: Int[np.ndarray, 'length'] | Sequence[int]) -> str:
     """The text of a label's classes; 0 is skipped, and repeats are kept.
 

@@ -9,8 +9,9 @@ import pytest
 
 from ssljax import core, evals, evaluate, train
 from ssljax.data import sources
+from ssljax.decoding import Reading
 from ssljax.evals import text_metrics
-from ssljax.tasks.text import read_splits
+from ssljax.tasks.reading import read_splits
 from ssljax.text import Charset
 
 
@@ -60,8 +61,7 @@ def test_features_and_readings_are_of_images_without_their_padding():
     return np.eye(3)[1 + (widths > 2)][:, None]
 
   batches = [source.gather([0, 1, 2]) | {'valid': np.ones(3, bool)}]
-  texts, _, _ = evals.read(predict, batches, Charset('ab'))
-  assert texts == ['a', 'a', 'b']
+  assert evals.read(predict, batches, Charset('ab')).texts == ['a', 'a', 'b']
 
 
 class _Dataset:
@@ -80,14 +80,15 @@ class _Dataset:
 RIGHT = {'train': 1, 'validation': 2, 'test': 3, 'test_unseen': 4}
 
 
-def _read_all(source):
+def _read_all(source, second=False):
   """The first examples of a split right, and the others not at all."""
   labels = [str(text) for text in source.columns['text']]
   right = list(RIGHT.values())[int(labels[0]) // 10 - 1]
   predictions = [
-    label if place < right else '' for place, label in enumerate(labels)
+    Reading(label if place < right else '', 0.5, (), [('x', 0.25)] * second)
+    for place, label in enumerate(labels)
   ]
-  return predictions, labels, source.columns['layout'].tolist()
+  return evals.Read(predictions, labels, source.columns['layout'].tolist())
 
 
 def test_each_figure_is_of_the_split_that_it_names(tmp_path):
@@ -107,6 +108,11 @@ def test_each_figure_is_of_the_split_that_it_names(tmp_path):
   assert {row['split'] for row in rows} == {'test', 'test_unseen'}
   for split in ('test', 'test_unseen'):
     of_split = [row for row in rows if row['split'] == split]
+    assert [row['file'] for row in of_split] == [
+      f'example {place}' for place in range(dataset.sizes[split])
+    ]
+    assert {row['confidence'] for row in of_split} == {'0.5'}
+    assert {row['second_best'] for row in of_split} == {'x'}
     assert len(of_split) == dataset.sizes[split]
     exact = text_metrics.exact_match(
       [row['prediction'] for row in of_split],

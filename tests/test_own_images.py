@@ -83,11 +83,11 @@ def test_a_folder_is_pretrained_on_adapted_to_and_read(own, finished):
   # The 38th of the 40 pictures by width is 104x24, or 139x32.
   assert (config['data']['height'], config['data']['width']) == (32, 144)
   with (finished / 'finetune' / 'predictions.csv').open(newline='') as file:
-    header, *rows = csv.reader(file)
-  assert header == ['split', 'layout', 'label', 'prediction']
+    rows = list(csv.DictReader(file))
   with (own / 'labels.csv').open(newline='') as file:
     labels = dict(list(csv.reader(file))[1:])
-  tested = [row[2] for row in rows]
+  tested = [row['label'] for row in rows]
+  assert tested == [labels[row['file']] for row in rows]
   assert 1 <= len(tested) < LABELLED
   assert set(tested) <= set(labels.values())
   done = json.loads((finished / 'finetune' / 'stage.json').read_text())

@@ -33,15 +33,26 @@ class Run:
     flops=1e12,
     take=None,
     splits=SPLITS,
+    confidence=None,
     **other,
   ):
     folder = self.workdir / name
     folder.mkdir()
     self.stages[name] = {'take': take or {}}
     with (folder / 'predictions.csv').open('w', newline='') as file:
+      columns = {
+        'split': splits,
+        'layout': LAYOUTS,
+        'label': LABELS,
+        'prediction': guesses,
+      }
+      if confidence:  # earlier versions have none
+        files = [f'{place}.png' for place in range(len(guesses))]
+        columns = {'file': files} | columns | {'confidence': confidence}
+        other |= {'calibration': {'temperature': 1.25, 'from': 'validation'}}
       rows = csv.writer(file)
-      rows.writerow(('split', 'layout', 'label', 'prediction'))
-      rows.writerows(zip(splits, LAYOUTS, LABELS, guesses, strict=True))
+      rows.writerow(columns)
+      rows.writerows(zip(*columns.values(), strict=True))
     summary = {
       'labels': 500,
       'learning_rate': 1e-3,
@@ -245,6 +256,21 @@ def _records(run, rows, **config):
   described |= {'rows': rows, 'labelled_layouts': {}} | config
   write_json(run.workdir / 'config.json', described)
   return runpy.run_path(str(SCRIPTS / 'labels.py'))['records'](run.workdir)
+
+
+def test_confidences_stand_beside_the_figures(run):
+  run.add('a', FIRST, confidence=(0.9, 0.4, 0.3, 0.2))
+  run.add('old', FIRST)
+  found = run.results([('few', 'A', ('a',)), ('few', 'B', ('old',))])
+  rows = found['few']['rows']
+  assert 'calibration' not in rows['B']
+  calibration = rows['A']['calibration']
+  assert calibration['confidence'] == pytest.approx(0.45)
+  assert calibration['coverage']['0.5'] == 0.5
+  assert calibration['temperature'] == [1.25]
+  text = readings.render(found)
+  assert '- A: abstaining on the least confident tenth: exact match' in text
+  assert '- B: abstaining' not in text
 
 
 def test_records_of_labels_are_over_draws(run):

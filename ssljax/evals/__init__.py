@@ -5,7 +5,16 @@ from ssljax.evals.linear import linear_probe
 from ssljax.evals.outputs import outputs
 from ssljax.evals.pictures import embed
 from ssljax.evals.probe import probe_optimizer, with_probe
-from ssljax.evals.reading import figures, read, readings
+from ssljax.evals.reading import (
+  Outputs,
+  Read,
+  figures,
+  joined,
+  outputs_of_text,
+  read,
+  read_outputs,
+  readings,
+)
 from ssljax.evals.representation import (
   Features,
   comparable,
@@ -26,6 +35,8 @@ from ssljax.evals.text_metrics import (
 
 __all__ = [
   'Features',
+  'Outputs',
+  'Read',
   'Samples',
   'bootstrap',
   'character_error_rate',
@@ -35,15 +46,18 @@ __all__ = [
   'evaluate',
   'exact_match',
   'figures',
+  'joined',
   'knn',
   'linear_probe',
   'outputs',
+  'outputs_of_text',
   'paired',
   'per_class',
   'per_sample',
   'probe_optimizer',
   'proportion',
   'read',
+  'read_outputs',
   'readings',
   'report',
   'share',

@@ -1,82 +1,158 @@
 """Reads the text of a data set with a recognition method."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssljax.core import inputs
+from ssljax.decoding import Reading, decode
 from ssljax.evals import text_metrics
 from ssljax.text import Charset, shown_frames
+
+
+class Outputs(NamedTuple):
+  """What a network makes of some images, and what the data says of them.
+
+  Attributes:
+    logits: `(images, time, classes)`.
+    shown: bool `(images, time)`, the frames that are no padding; None for all.
+    labels: of the images; none if the batches have none.
+    layouts: of the images, as positions in the source's layouts.
+  """
+
+  logits: np.ndarray
+  shown: np.ndarray | None
+  labels: list[str]
+  layouts: list[int]
+
+
+def outputs_of_text(
+  predict: Callable[..., Any], batches: Iterable[Mapping[str, np.ndarray]]
+) -> Iterator[Outputs]:
+  """The outputs for the valid examples of each batch.
+
+  Args:
+    predict: a function from uint8 images to logits `(batch, time, classes)`,
+      called with the widths too where images are padded.
+    batches: dicts of `image`, bool `valid` and, if images are padded, `width`;
+      of `text` and `layout` too, if they have labels.
+  """
+  for batch in batches:
+    logits, shown = np.asarray(predict(*inputs(batch))), None
+    valid = np.asarray(batch['valid'])
+    if 'width' in batch:
+      frames, width = logits.shape[1], batch['image'].shape[2]
+      shown = shown_frames(batch['width'], frames=frames, width=width)[valid]
+    labels = np.asarray(batch.get('text', ()))
+    layouts = np.asarray(batch.get('layout', ()))
+    yield Outputs(
+      logits[valid],
+      shown,
+      [str(label) for label in labels[valid]] if len(labels) else [],
+      [int(layout) for layout in layouts[valid]] if len(layouts) else [],
+    )
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+  """The outputs of several batches as those of one."""
+  logits, shown, labels, layouts = zip(*parts, strict=True)
+  return Outputs(
+    np.concatenate(logits),
+    None if shown[0] is None else np.concatenate(shown),
+    list(itertools.chain(*labels)),
+    list(itertools.chain(*layouts)),
+  )
+
+
+class Read(NamedTuple):
+  """What was read in a data set, and what it shows.
+
+  Attributes:
+    readings: of each image.
+    labels: of each image.
+    layouts: of each image, as positions in the source's layouts.
+  """
+
+  readings: list[Reading]
+  labels: list[str]
+  layouts: list[int]
+
+  @property
+  def texts(self) -> list[str]:
+    return [reading.text for reading in self.readings]
 
 
 def read(
   predict: Callable[..., Any],
   batches: Iterable[Mapping[str, np.ndarray]],
   charset: Charset,
-) -> tuple[list[str], list[str], list[int]]:
+  *,
+  temperature: float = 1.0,
+  second: bool = False,
+) -> Read:
   """Reads every valid example of the batches, in order.
 
   Args:
-    predict: a function from uint8 images to logits `(batch, time, classes)`,
-      called with the widths too where images are padded.
-    batches: dicts of `image`, `text`, `layout`, bool `valid` and, if images
-      are padded, `width`.
+    predict: as for `outputs_of_text`.
+    batches: as for `outputs_of_text`.
     charset: the charset of the logits.
-
-  Returns:
-    The predictions, the labels and the layouts of the valid examples.
+    temperature: the logits are divided by it; see `decoding.calibration`.
+    second: whether each reading also has its most probable alternative.
   """
-  predictions, labels, layouts = [], [], []
-  for batch in batches:
-    for (prediction, _), label, layout, valid in zip(
-      _read_batch(predict, batch, charset),
-      batch['text'],
-      batch['layout'],
-      batch['valid'],
-      strict=True,
-    ):
-      if valid:
-        predictions.append(prediction)
-        labels.append(str(label))
-        layouts.append(int(layout))
-  return predictions, labels, layouts
+  return read_outputs(
+    outputs_of_text(predict, batches),
+    charset,
+    temperature=temperature,
+    second=second,
+  )
+
+
+def read_outputs(
+  parts: Iterable[Outputs],
+  charset: Charset,
+  *,
+  temperature: float = 1.0,
+  second: bool = False,
+) -> Read:
+  """As `read`, from outputs."""
+  found = Read([], [], [])
+  for part in parts:
+    frames = part.logits, part.shown, charset
+    readings = decode(*frames, temperature=temperature)
+    if second:
+      several = decode(*frames, top=2, temperature=temperature)
+      readings = [
+        _with_second(*pair) for pair in zip(readings, several, strict=True)
+      ]
+    found.readings.extend(readings)
+    found.labels.extend(part.labels)
+    found.layouts.extend(part.layouts)
+  return found
+
+
+def _with_second(reading: Reading, several: Reading) -> Reading:
+  """The reading of the best path, and the best text that is another one."""
+  others = [pair for pair in several.alternatives if pair[0] != reading.text]
+  alternatives = sorted([reading, *others[:1]], key=lambda each: -each[1])
+  return Reading(
+    reading.text, reading.confidence, reading.characters, alternatives
+  )
 
 
 def readings(
   predict: Callable[..., Any],
   batches: Iterable[Mapping[str, np.ndarray]],
   charset: Charset,
-) -> list[tuple[str, float]]:
-  """(text, confidence) of every valid example, in order, without labels.
+  *,
+  temperature: float = 1.0,
+) -> list[Reading]:
+  """The reading of every valid example, in order, without labels.
 
-  Args:
-    predict: as for `read`.
-    batches: dicts of `image`, bool `valid` and, if images are padded, `width`.
-    charset: the charset of the logits.
+  The arguments are those of `read`.
   """
-  return [
-    reading
-    for batch in batches
-    for reading, valid in zip(
-      _read_batch(predict, batch, charset), batch['valid'], strict=True
-    )
-    if valid
-  ]
-
-
-def _read_batch(
-  predict: Callable[..., Any],
-  batch: Mapping[str, np.ndarray],
-  charset: Charset,
-) -> list[tuple[str, float]]:
-  """(text, confidence) of all examples of a batch; padding is not read."""
-  logits, valid = np.asarray(predict(*inputs(batch))), None
-  if 'width' in batch:
-    valid = shown_frames(
-      batch['width'], frames=logits.shape[1], width=batch['image'].shape[2]
-    )
-  return charset.greedy(logits, valid)
+  return read(predict, batches, charset, temperature=temperature).readings
 
 
 def figures(

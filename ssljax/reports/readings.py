@@ -14,6 +14,7 @@ import numpy as np
 
 from ssljax import evals, workdir
 from ssljax.records import read_json
+from ssljax.reports import confidence
 from ssljax.reports.tables import shown, table
 
 # Below this accuracy on its own training labels a row did not fit, and shows
@@ -32,6 +33,8 @@ class Row(NamedTuple):
   labels: int
   learning_rates: list[float]
   flops: float
+  confidence: np.ndarray | None = None  # of runs that wrote it down
+  calibrated: tuple[dict, ...] = ()  # 'calibration' of each `stage.json`
 
   @property
   def fitted(self) -> bool:
@@ -58,23 +61,33 @@ def read_row(folders: Sequence[Any]) -> Row:
     else workdir.best_on_validation(folder)
     for folder in folders
   ]
-  samples = []
-  for folder in folders:
-    with (folder / 'predictions.csv').open(newline='') as file:
-      splits, layouts, labels, guesses = zip(
-        *list(csv.reader(file))[1:], strict=True
-      )
-    samples.append(evals.per_sample(guesses, labels))
+  tables = [_columns(folder / 'predictions.csv') for folder in folders]
+  samples = [
+    evals.per_sample(table['prediction'], table['label']) for table in tables
+  ]
+  # Runs of earlier versions have no confidences.
+  sure = [table['confidence'] for table in tables if 'confidence' in table]
   done = [read_json(folder / 'stage.json') for folder in folders]
   return Row(
-    splits=np.array(splits),
-    layouts=np.array(layouts),
+    splits=np.array(tables[0]['split']),
+    layouts=np.array(tables[0]['layout']),
     samples=samples,
     fit=[each['fit']['edit_distance_accuracy'] for each in done],
     labels=done[0]['labels'],
     learning_rates=[each['learning_rate'] for each in done],
     flops=float(np.mean([workdir.flops(folder) for folder in folders])),
+    confidence=np.array(sure, float) if len(sure) == len(tables) else None,
+    calibrated=tuple(each.get('calibration', {}) for each in done),
   )
+
+
+def _columns(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
+  """The columns of a table by their names."""
+  with path.open(
+    newline='', encoding='utf-8', errors='surrogateescape'
+  ) as file:
+    header, *rows = csv.reader(file)
+  return dict(zip(header, zip(*rows, strict=True), strict=True))
 
 
 def groups_of(row: Row, labelled: Sequence[str]) -> dict[str, np.ndarray]:
@@ -129,7 +142,12 @@ def summarize(row: Row, groups: Mapping[str, np.ndarray]) -> dict:
       | {name: figure(name, part) for name in FIGURES}
       for group, part in groups.items()
     },
-  }
+  } | confidence.summarize(
+    row.confidence,
+    np.array([each.exact for each in row.samples]),
+    groups.get('test'),
+    row.calibrated,
+  )
 
 
 def rows_of(
@@ -256,5 +274,6 @@ def render(found: Mapping[str, Any]) -> str:
       _figures_table(part),
       'Differences are paired, image by image.',
       _layouts_table(part),
+      *confidence.render(part['rows']),
     ]
   return '\n\n'.join(blocks)

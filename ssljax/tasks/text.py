@@ -1,34 +1,21 @@
 """Runs on text: labels are strings, a head reads, and CTC decodes."""
 
-import csv
 import functools
-import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
-from ssljax import evals, losses
+from ssljax import losses
 from ssljax import text as text_lib
 from ssljax.augment.text import text_views
-from ssljax.core import TrainState
 from ssljax.data import images as images_lib
-from ssljax.data import pipeline
-from ssljax.data.datasets import Dataset
-from ssljax.data.sources import Source, Subset
+from ssljax.data.sources import Source
 from ssljax.errors import UserError, check_known
 from ssljax.models.sequence import CtcHead
 from ssljax.reports import readings, sheet
-from ssljax.tasks.task import (
-  EVALUATION_BATCH,
-  FURTHER,
-  Task,
-  preprocessing,
-  shares,
-)
-
-FIT = 2000  # the most of its own examples that a stage reads for 'fit'
+from ssljax.tasks import reading
+from ssljax.tasks.task import FURTHER, Task, preprocessing, shares
 
 
 def text(
@@ -82,7 +69,7 @@ def text(
       check, charset=known, length=max_length, frames=frames
     ),
     shares=functools.partial(character_shares, charset=known),
-    evaluate=functools.partial(evaluate, charset=known),
+    evaluate=functools.partial(reading.evaluate, charset=known),
     report=report,
     fit=lambda picture: images_lib.fit(picture, height, width),
     metadata={
@@ -142,112 +129,3 @@ def character_shares(
     for character in charset.encode(label, len(label)):
       counts[character] += 1
   return shares(counts)
-
-
-def evaluate(
-  stage: Any,
-  state: TrainState,
-  dataset: Dataset,
-  *,
-  charset: text_lib.Charset,
-) -> dict:
-  """Figures on the stage's own labels, on `validation` and on the test splits.
-
-  The readings of the test splits go to `predictions.csv` in the stage's folder.
-  Where there is no test split, those of the user's images go to `sheet.png` and
-  `readings.csv` instead. A stage that does not learn to read has no figures.
-  """
-  if not stage.method.learns_labels:
-    return {}
-  variables = state.params, state.method_state
-  predict = functools.partial(jax.jit(stage.method.predict), *variables)
-
-  def read(source):
-    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
-    return evals.read(predict, batches, charset)
-
-  # 20,000 rendered images would take longer to read than to learn from.
-  own = Subset(stage.labels, range(min(FIT, len(stage.labels))))
-  found = read_splits(read, own, dataset, stage.folder)
-  if not any(map(is_test, dataset.splits)) and dataset.files('unlabeled'):
-    source = dataset.open('unlabeled')
-    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
-    shown = evals.readings(predict, batches, charset)
-    show_readings(shown, source, dataset.files('unlabeled'), stage.folder)
-  return found
-
-
-def is_test(split: str) -> bool:
-  """Whether the figures of a split are results."""
-  return split.startswith('test')
-
-
-def show_readings(
-  shown: Sequence[tuple[str, float]],
-  source: Source,
-  files: Sequence[str],
-  folder: pathlib.Path,
-) -> None:
-  """Draws and lists what was read in images without labels.
-
-  Args:
-    shown: (text, confidence) of each example of the source.
-    source: the examples.
-    files: the file behind each example.
-    folder: of the stage.
-  """
-  places = [place for part in sheet.chosen(shown) for place in part]
-  batch = source.gather(places)
-  images = {
-    place: pixels[:, :width]
-    for place, pixels, width in zip(
-      places, batch['image'], batch['width'], strict=True
-    )
-  }
-  # Long lines need more room than four in a row would leave them.
-  height, width = batch['image'].shape[1:3]
-  columns = 4 if width <= 4 * height else 2
-  sheet.sheet(images, shown, folder / 'sheet.png', columns=columns)
-  sheet.write_readings(folder / 'readings.csv', files, shown)
-
-
-def read_splits(
-  read: Callable[..., tuple[list[str], list[str], list[int]]],
-  source: Source,
-  dataset: Dataset,
-  folder: pathlib.Path,
-) -> dict[str, dict[str, float]]:
-  """Figures of each split; the readings of the test splits go to the folder.
-
-  Args:
-    read: `source -> predictions, labels, layouts`.
-    source: the labelled examples that were trained on, whose figures are
-      'fit'.
-    dataset: the run's data.
-    folder: of the stage.
-  """
-  found = {'fit': evals.figures(*read(source)[:2])}
-  if 'validation' in dataset.splits:
-    validation = dataset.open('validation')
-    found['validation'] = evals.figures(*read(validation)[:2])
-  rows = []
-  for split in dataset.splits:
-    if not is_test(split):
-      continue
-    test = dataset.open(split)
-    predictions, labels, layouts = read(test)
-    found[split] = evals.figures(predictions, labels)
-    names = [test.layouts[layout] for layout in layouts]
-    rows += zip([split] * len(labels), names, labels, predictions, strict=True)
-  if rows:
-    write_readings(folder / 'predictions.csv', rows)
-  return found
-
-
-def write_readings(
-  path: pathlib.Path, rows: Iterable[tuple[str, str, str, str]]
-) -> None:
-  """Writes (split, layout, label, prediction) of each image."""
-  with path.open('w', newline='') as file:
-    header = ('split', 'layout', 'label', 'prediction')
-    csv.writer(file).writerows([header, *rows])

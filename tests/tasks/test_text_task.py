@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import importlib
 import types
 
 import making
@@ -10,9 +9,10 @@ import numpy as np
 import pytest
 import tiny_ocr
 
-from ssljax import build, tasks
+from ssljax import build, evals, tasks
 from ssljax.errors import UserError
 from ssljax.reports import sheet
+from ssljax.tasks import reading
 
 CONFIG = tiny_ocr.get_config()
 
@@ -71,6 +71,7 @@ class _Own:
 
 def _evaluate(splits, folder):
   """A stage that reads the brightness of each image, twice."""
+  folder.mkdir(exist_ok=True)
   dataset = _Own(splits)
 
   def predict(params, method_state, images, widths):
@@ -118,22 +119,71 @@ def test_images_without_labels_are_shown_with_what_is_read(
 
 
 def test_a_stage_reads_some_of_its_own_examples(tmp_path, monkeypatch):
-  text = importlib.import_module('ssljax.tasks.text')  # not its function
-  read, sizes = text.read_splits, []
+  read, sizes = reading.read_splits, []
 
   def counted(read_source, source, *rest):
     sizes.append(len(source))
     return read(read_source, source, *rest)
 
-  monkeypatch.setattr(text, 'read_splits', counted)
+  monkeypatch.setattr(reading, 'read_splits', counted)
   _evaluate(('test',), tmp_path)
-  monkeypatch.setattr(text, 'FIT', 3)
+  monkeypatch.setattr(reading, 'FIT', 3)
   _evaluate(('test',), tmp_path)
   assert sizes == [4, 3]
 
 
+@pytest.mark.parametrize(
+  ('splits', 'chosen'),
+  [
+    (('test', 'validation', 'rendered_validation'), 'validation'),
+    (('unlabeled', 'train', 'test', 'rendered_validation'), 'test'),
+    (('unlabeled', 'rendered', 'rendered_validation'), 'rendered_validation'),
+    (('unlabeled', 'rendered'), None),
+  ],
+)
+def test_confidences_are_calibrated_on_images_that_were_not_learned(
+  splits, chosen
+):
+  dataset = _Own(splits)
+  opened = []
+
+  def outputs(source):
+    opened.append(len(source))
+    logits = np.eye(11)[np.full((len(source), 1), 2)] * 3.0
+    # '1' is what all images show, so the network should be surer.
+    yield evals.Outputs(logits, None, ['1'] * len(source), [0] * len(source))
+
+  found = reading.calibrate(outputs, dataset, tasks.make(CONFIG).charset)
+  if chosen is None:
+    assert found == {} and not opened
+    return
+  assert found['from'] == chosen and found['images'] == opened[0] == 4
+  before, after = found['ece'].values()
+  if chosen == 'rendered_validation':
+    # Rendered text says nothing of how sure to be of other images.
+    assert found['temperature'] == pytest.approx(1.0, abs=0.01)
+  else:
+    assert found['temperature'] < 0.8 and after < before
+
+
+def test_the_temperature_of_a_stage_is_that_of_its_readings(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(reading, 'calibrate', lambda *rest: {'temperature': 0.25})
+  _evaluate(('unlabeled',), tmp_path / 'cold')
+  monkeypatch.setattr(reading, 'calibrate', lambda *rest: {})
+  _evaluate(('unlabeled',), tmp_path / 'warm')
+  sums = []
+  for name in ('cold', 'warm'):
+    with (tmp_path / name / 'readings.csv').open(newline='') as file:
+      rows = list(csv.DictReader(file))
+    sums.append(sum(float(row['confidence']) for row in rows))
+  assert sums[0] > 2 * sums[1] > 0
+
+
 def test_a_test_split_needs_no_sheet(tmp_path):
   found = _evaluate(('unlabeled', 'train', 'test'), tmp_path)
-  assert set(found) == {'fit', 'test'}
+  assert set(found) == {'fit', 'test', 'calibration'}
+  assert found['calibration']['from'] == 'test'
   assert (tmp_path / 'predictions.csv').exists()
   assert not (tmp_path / 'sheet.png').exists()
