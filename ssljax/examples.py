@@ -19,13 +19,15 @@ def examples_of(
   parts: list[Any] = [dataset.open(split) for split in splits]
   source: Any = parts[0] if len(parts) == 1 else sources.Joined(parts)
   options = described['data']
-  for draw, amount in (
-    (evals.per_class, options['per_class']),
-    (evals.share, options['share']),
-  ):
-    if amount is not None:
-      positions = draw(source.labels, amount, seed=described['seed'])
-      return sources.Subset(source, positions)
+  seed, positions = described['seed'], None
+  if options['per_class'] is not None:
+    positions = evals.per_class(
+      source.labels, options['per_class'], seed=seed, classes=source.classes
+    )
+  elif options['share'] is not None:
+    positions = evals.share(source.labels, options['share'], seed=seed)
+  if positions is not None:
+    return sources.Subset(source, positions)
   layouts = tuple(options['layouts']) or None
   if options['count'] is None and layouts is None:
     return source

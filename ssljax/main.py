@@ -42,6 +42,8 @@ def run(
   workdir.check_claim(folder, config.to_dict())
   if dataset.note:
     print(dataset.note, file=sys.stderr)
+  for warning in dataset.warnings:
+    print(f'Warning: {warning}', file=sys.stderr)
   if dataset.skipped:
     print(workdir.skipped_lines(folder, dataset.skipped), file=sys.stderr)
   recipe = stage.resolve(config, folder=folder, task=task, dataset=dataset)

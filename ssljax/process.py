@@ -60,3 +60,4 @@ def quiet() -> None:
   absl_logging.set_verbosity(absl_logging.WARNING)
   logging.getLogger('jax').setLevel(logging.ERROR)
   warnings.filterwarnings('ignore', module='tensorflow_datasets')
+  warnings.filterwarnings('ignore', module='PIL')  # which names no file

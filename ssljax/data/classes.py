@@ -10,20 +10,33 @@ Every image is decoded when the folder is opened, so that a broken image is
 reported before any training starts.
 """
 
+import collections
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from ssljax.data import folder, images
+from ssljax.data import images, reading
+from ssljax.data.files import check_skipped, list_files, printed
 from ssljax.data.image_sources import ImageSource
 from ssljax.data.labels import held_out, shorten
 from ssljax.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')
+# The names that a folder of a split may have, in any capitals.
+NAMES = {
+  'train': 'train',
+  'training': 'train',
+  'val': 'validation',
+  'valid': 'validation',
+  'validation': 'validation',
+  'test': 'test',
+  'testing': 'test',
+}
+FEW = 5  # a class of fewer images to learn from is worth a warning
 VALIDATION, TEST = 0.1, 0.2  # as shares of the images that have a class
 
 
@@ -46,21 +59,23 @@ def open_classes(
   tuple[str, ...],
   str,
   list[tuple[str, str]],
+  list[str],
 ]:
-  """Decodes every image of a folder and sorts them into splits and classes.
+  """Decodes every image of a folder once; sorts them into splits and classes.
 
   Args:
     directory: the folder.
     stored: the side of the squares that images are cut to, in pixels.
-    memory: the most bytes of decoded images that a split may hold in memory.
-      A larger split is decoded anew at every access.
+    memory: the most bytes of decoded images to hold. A larger folder is decoded
+      anew at every access.
     progress: whether to show a progress bar.
 
   Returns:
     The arguments of `image_sets.Images`: a function that opens each split, the
-    names of the classes, a digest of the contents, and a list of (file,
-    reason) for the files that are not used. These are files that cannot be
-    read as images, and images in `validation` or `test` that have no class.
+    names of the classes, a digest of the contents, a list of (file, reason)
+    for the files that are not used, and warnings. The files that are not used
+    cannot be read as images, or are images in `validation` or `test` that have
+    no class.
 
   Raises:
     UserError: the folder does not exist or has no images, too many of its
@@ -69,35 +84,85 @@ def open_classes(
       some class.
   """
   directory = pathlib.Path(directory)
-  files = folder.list_files(directory)
-  skipped = folder.unreadable(
-    lambda file: middle_square(images.read_image(directory / file), stored),
+  files = list_files(directory)
+  found = reading.read_files(
+    directory,
     files,
+    functools.partial(_square, stored),
+    size=3 * stored * stored,
+    memory=memory,
     progress=progress,
   )
-  folder.check_skipped(directory, skipped, len(files))
-  bad = {file for file, _ in skipped}
-  places = _places(directory, [file for file in files if file not in bad])
-  used = [place for place in places if place.name or place.split == 'train']
-  skipped += [
+  check_skipped(directory, found.skipped, len(files))
+  places = _places(directory, found.names)
+  used = [place.name != '' or place.split == 'train' for place in places]
+  skipped = found.skipped + [
     (
       file,
       f'found no class for this image of {split}; expected it in a folder '
       'named after its class; move it there',
     )
-    for file, split, name in places
-    if not name and split != 'train'
+    for (file, split, _), use in zip(places, used, strict=True)
+    if not use
   ]
-  classes = sorted({place.name for place in used if place.name})
+  classes = sorted({place.name for place in places if place.name})
   openers = {}
   for split in SPLITS:
-    chosen = [place for place in used if place.split == split]
-    if chosen:
+    rows = [
+      row
+      for row, (place, use) in enumerate(zip(places, used, strict=True))
+      if use and place.split == split
+    ]
+    if rows:
+      chosen = [places[row] for row in rows]
+      pixels = None if found.pixels is None else found.pixels[rows]
       openers[split] = functools.partial(
-        _source, directory, chosen, classes, stored, memory
+        _source, directory, chosen, classes, stored, pixels
       )
-  digest = folder.digest(directory, [place.file for place in used], {})
-  return openers, tuple(classes), digest, skipped
+  return (
+    openers,
+    tuple(classes),
+    reading.digest(
+      [place.file for place, use in zip(places, used, strict=True) if use],
+      [
+        each.digest
+        for each, use in zip(found.readings, used, strict=True)
+        if use
+      ],
+    ),
+    [(printed(file), why) for file, why in skipped],
+    [
+      *_few_warning(places, classes),
+      *_test_warning(classes, openers),
+      *reading.blank_warning(found.blank, len(found.names)),
+    ],
+  )
+
+
+def _few_warning(places: Sequence[Place], classes: Sequence[str]) -> list[str]:
+  """A line that names the classes with few images to learn from."""
+  counts = collections.Counter(
+    place.name for place in places if place.split == 'train'
+  )
+  few = [name for name in classes if counts[name] < FEW]
+  if not few:
+    return []
+  named = [f'{printed(name)} with {counts[name]}' for name in few[:8]]
+  more = ', ...' if len(few) > 8 else ''
+  return [
+    f'{len(few)} of {len(classes)} classes have fewer than {FEW} images to '
+    f'learn from: {", ".join(named)}{more}. Add images, or leave them out.'
+  ]
+
+
+def _test_warning(classes: Sequence[str], splits: Collection[str]) -> list[str]:
+  """A line if the user's splits leave nothing to test with."""
+  if not classes or 'test' in splits:
+    return []
+  return [
+    'Found no folder of images to test with, so no accuracy can be given. Add '
+    'one called test, or rename the folder of the validation images to test.'
+  ]
 
 
 def middle_square(image: Image.Image, size: int) -> np.ndarray:
@@ -117,18 +182,22 @@ def middle_square(image: Image.Image, size: int) -> np.ndarray:
   )
 
 
+def _square(stored: int, image: Image.Image) -> tuple[np.ndarray, int]:
+  return middle_square(image, stored), stored
+
+
 def _source(
   directory: pathlib.Path,
   places: Sequence[Place],
   classes: Sequence[str],
   stored: int,
-  memory: int,
+  pixels: np.ndarray | None,
 ) -> ImageSource:
-  names = [place.file for place in places]
+  names = [printed(place.file) for place in places]
 
   def read(position: int) -> np.ndarray:
     try:
-      image = images.read_image(directory / names[position])
+      image = images.read_image(directory / places[position].file)
     except images.BadImage as error:
       raise UserError(
         f'{names[position]} was an image when {directory} was opened, but it '
@@ -138,7 +207,7 @@ def _source(
 
   number = {name: place for place, name in enumerate(classes)}
   labels = [number.get(place.name, -1) for place in places]
-  return ImageSource(read, labels, names).held(memory)
+  return ImageSource(read if pixels is None else pixels, labels, names)
 
 
 def _places(directory: pathlib.Path, files: list[str]) -> list[Place]:
@@ -146,7 +215,7 @@ def _places(directory: pathlib.Path, files: list[str]) -> list[Place]:
   folders = {file: pathlib.PurePosixPath(file).parts[:-1] for file in files}
   if _has_splits(directory, folders.values()):
     places = [
-      Place(file, inside[0], inside[1] if len(inside) > 1 else '')
+      Place(file, NAMES[inside[0].lower()], ''.join(inside[1:2]))
       for file, inside in folders.items()
     ]
     _check_given(directory, places)
@@ -171,8 +240,9 @@ def _has_splits(
 ) -> bool:
   """Tells whether the outermost folders are splits rather than classes."""
   folders = list(folders)
-  inside = [names for names in folders if names and names[0] in SPLITS]
-  others = {names[0] if names else '' for names in folders} - {*SPLITS}
+  inside = [names for names in folders if names and names[0].lower() in NAMES]
+  outermost = {names[0] if names else '' for names in folders}
+  others = {name for name in outermost if name.lower() not in NAMES}
   if not inside or not others:
     return bool(inside)
   if all(len(names) == 1 for names in inside):
@@ -215,7 +285,7 @@ def _check_given(directory: pathlib.Path, places: list[Place]) -> None:
     unknown -= train | {''}
     if unknown:
       raise UserError(
-        f'Found classes in {directory / split} of which train has no image; '
+        f'Found classes in {split} of {directory} of which train has no image; '
         'expected the same names as in train. Rename these folders, or add '
         'images of these classes to train:\n  ' + shorten(sorted(unknown))
       )

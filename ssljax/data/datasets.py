@@ -23,6 +23,7 @@ class Dataset(Protocol):
       as the charset of the user's labels.
     skipped: (file, reason) for each file that is not used.
     note: a line for the console about what was chosen; '' for none.
+    warnings: lines for the console about what may be wrong with the images.
 
   `open` returns the examples of a split. `masks` returns uint8 (count, height,
   width), 255 where an image of the split shows text; it raises a UserError if
@@ -34,6 +35,7 @@ class Dataset(Protocol):
   resolved: dict
   skipped: list[tuple[str, str]]
   note: str
+  warnings: tuple[str, ...]
 
   def open(self, split: str) -> sources.Source: ...
 
@@ -56,6 +58,7 @@ class Rendered:
     self.splits = tuple(split for split, count in counts.items() if count)
     self._counts, self._folder = counts, pathlib.Path(data_dir).expanduser()
     self.resolved, self.skipped, self.note = {}, [], ''
+    self.warnings = ()
     self._memory = memory
     self._prepare = functools.partial(
       text_images.prepare, data_dir=data_dir, counts=counts, **recipe

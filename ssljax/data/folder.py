@@ -1,29 +1,24 @@
 """Opens a folder of the user's images of text, some of which have labels.
 
-  DIR/**/*.png, .jpg, .jpeg, .bmp, .webp, .gif
+  DIR/**/*.png, ...   PNG, JPEG, BMP, WebP, GIF and TIFF, by their content
   DIR/labels.csv      columns `file,text`; images without a row have no label
 
 Every image is decoded when the folder is opened, so that a broken image is
 reported before any training starts.
 """
 
-import hashlib
 import pathlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
-from ssljax.data import images, sources, workers
-from ssljax.data.frame import Fitted, Frame, fitted
-from ssljax.data.labels import LABELS, Label, held_out, read_labels, shorten
+from ssljax.data import images, reading, sources
+from ssljax.data.files import check_skipped, list_files, printed
+from ssljax.data.frame import Fitted, Frame, fitted, low_text
+from ssljax.data.labels import LABELS, Label, held_out, read_labels
 from ssljax.errors import UserError, check_known
 
-# A larger share of unusable files stops the run instead of leaving them out.
-BAD_SHARE = 0.01
 SPLITS = ('unlabeled', 'train', 'test')
 
 
@@ -42,6 +37,7 @@ class FileSource:
     index: Sequence[int],
     labels: dict[str, Label],
     frame: Frame,
+    widths: Sequence[int],
   ):
     """Takes the files of one split.
 
@@ -51,8 +47,9 @@ class FileSource:
       index: the `index` of each example.
       labels: the labels by file name.
       frame: what every picture is fitted to.
+      widths: the columns that each picture fills.
     """
-    self._directory, self._frame = directory, frame
+    self._directory, self._frame, self._widths = directory, frame, widths
     self._names, self._index, self._labels = names, index, labels
 
   def __len__(self) -> int:
@@ -83,18 +80,23 @@ class FileSource:
     return sources.stack([self[int(position)] for position in positions])
 
   def describe(self, position: int) -> sources.Description:
-    width = int(self[position]['width'])  # which is known of the pixels only
+    width = self._widths[position]
     return sources.Description(self.name(position), self._text(position), width)
 
   def name(self, position: int) -> str:
     """The file's name, and the row of its label."""
-    name = self._names[position]
-    label = self._labels.get(name)
-    return f'{name} ({LABELS} row {label.row})' if label else name
+    return called(self._names[position], self._labels)
 
   def _text(self, position: int) -> str:
     label = self._labels.get(self._names[position])
     return label.text if label else ''
+
+
+def called(name: str, labels: Mapping[str, Label]) -> str:
+  """What messages call a file: its name, and the row of its label."""
+  label = labels.get(name)
+  name = printed(name)
+  return f'{name} ({LABELS} row {label.row})' if label else name
 
 
 class Folder(NamedTuple):
@@ -114,7 +116,9 @@ class Folder(NamedTuple):
     contents: a digest of the files and the labels; it changes when the folder
       does.
     skipped: (file, reason) of the files that are not used.
-    memory: the most bytes of decoded images that a split may hold in memory.
+    widths: the columns of the frame that each image fills.
+    held: all images, decoded, if they take at most the given memory.
+    warnings: lines about what may be wrong with the images.
   """
 
   directory: pathlib.Path
@@ -126,10 +130,13 @@ class Folder(NamedTuple):
   max_length: int
   contents: str
   skipped: list[tuple[str, str]]
+  widths: list[int]
+  held: sources.MemorySource | None
   memory: int
+  warnings: tuple[str, ...]
 
   def open(self, split: str) -> sources.Source:
-    """Opens a split, decoded into memory if it takes at most `memory` bytes.
+    """Opens a split, from memory if the images are held there.
 
     Raises:
       UserError: the split is unknown or has no images.
@@ -145,12 +152,15 @@ class Folder(NamedTuple):
         '--config.recipe="(\'pretrain\',)".'
       )
     index = self.splits[split]
-    names = [self.names[place] for place in index]
-    frame = self.fitted.frame
-    source = FileSource(self.directory, names, index, self.labels, frame)
-    called = [source.name(place) for place in range(len(source))]
-    return sources.held(
-      source, size=frame.size, memory=self.memory, names=called
+    if self.held is not None:
+      return sources.Subset(self.held, index)
+    return FileSource(
+      self.directory,
+      [self.names[place] for place in index],
+      index,
+      self.labels,
+      self.fitted.frame,
+      [self.widths[place] for place in index],
     )
 
 
@@ -178,7 +188,8 @@ def open_folder(
     holdout: the share of the labelled images that become the test split. A
       hash of its name decides about each image, so adding images to the folder
       hardly changes the choice among the others.
-    memory: the most bytes of decoded images that a split may hold in memory.
+    memory: the most bytes of decoded images to hold. A larger folder is decoded
+      anew at every access.
     progress: whether to show a progress bar.
 
   Raises:
@@ -195,15 +206,15 @@ def open_folder(
   files = list_files(directory)
   # Labels come first: their errors then show up before the slow decoding.
   labels = read_labels(directory, set(files), charset, max_length)
-  sizes = {}
-
-  def look(file: str) -> None:
-    sizes[file] = images.read_image(directory / file).size
-
-  skipped = unreadable(look, files, progress=progress)
-  check_skipped(directory, skipped, len(files))
-  bad = {file for file, _ in skipped}
-  names = [file for file in files if file not in bad]
+  found, fit = decoded(
+    directory,
+    files,
+    height=height,
+    width=width,
+    memory=memory,
+    progress=progress,
+  )
+  names = found.names
   usable = set(names)
   labels = {name: label for name, label in labels.items() if name in usable}
   tested = held_out(labels, holdout)
@@ -213,6 +224,7 @@ def open_folder(
     'test': [name in tested for name in names],
   }
   texts = [label.text for label in labels.values()]
+  widths = [each.shown for each in found.readings]
   return Folder(
     directory=directory,
     splits={
@@ -222,115 +234,80 @@ def open_folder(
     },
     names=names,
     labels=labels,
-    fitted=fitted([sizes[name] for name in names], height=height, width=width),
+    fitted=fit,
     characters=charset or ''.join(sorted(set(''.join(texts)))),
     max_length=max_length or max(map(len, texts), default=0),
-    contents=digest(directory, names, labels),
-    skipped=skipped,
+    contents=reading.digest(
+      names,
+      [each.digest for each in found.readings],
+      [labels[name].text if name in labels else '' for name in names],
+    ),
+    skipped=[(printed(file), why) for file, why in found.skipped],
+    widths=widths,
+    held=held(found, labels),
     memory=memory,
+    warnings=(
+      *low_text(
+        [each.size for each in found.readings],
+        [each.text for each in found.readings],
+        fit.frame,
+      ),
+      *reading.blank_warning(found.blank, len(names)),
+    ),
   )
 
 
-def list_files(directory: pathlib.Path) -> list[str]:
-  """Lists the files of a folder, except labels.csv and hidden files.
-
-  A link to a file counts as a file, even if its target is missing, so that a
-  broken link is reported. Links to folders are not followed.
-
-  Returns:
-    Sorted paths, relative to the folder.
+def decoded(
+  directory: pathlib.Path,
+  files: Sequence[str],
+  *,
+  height: int,
+  width: int,
+  memory: int,
+  progress: bool,
+) -> tuple[reading.Contents, Fitted]:
+  """Chooses the frame by the heads of the files, and decodes them into it.
 
   Raises:
-    UserError: the folder does not exist or has no such files.
+    UserError: too many of the files cannot be used.
   """
-  if not directory.is_dir():
-    what = 'a file' if directory.exists() else 'nothing'
-    raise UserError(
-      f'Found {what} at {directory}; expected a folder of images. Check the '
-      'path.'
+  sizes, skipped = reading.sizes_of(directory, files, progress=progress)
+  check_skipped(directory, skipped, len(files))
+  fit = fitted([*sizes.values()], height=height, width=width)
+  while True:
+    found = reading.read_files(
+      directory,
+      [*sizes],
+      fit.frame.cut,
+      size=fit.frame.size,
+      memory=memory,
+      progress=progress,
     )
-  found = [
-    path.relative_to(directory)
-    for path in directory.rglob('*')
-    if path.is_file() or (path.is_symlink() and not path.exists())
-  ]
-  files = sorted(
-    path.as_posix()
-    for path in found
-    if not any(part.startswith('.') for part in path.parts)
-    and path.as_posix() != LABELS
-  )
-  if not files:
-    raise UserError(
-      f'Found no images in {directory}; expected files of '
-      f'{", ".join(images.FORMATS)} in it or in its subfolders. Put images '
-      'there, or name another folder.'
-    )
-  return files
+    bad = sorted(skipped + found.skipped)
+    check_skipped(directory, bad, len(files))
+    real = [each.size for each in found.readings]
+    exact = fitted(real, height=height, width=width)
+    if exact.frame == fit.frame:
+      return found._replace(skipped=bad), exact
+    # The rare head that says another size, or a file that is broken further on,
+    # has changed the frame.
+    fit = exact
 
 
-def unreadable(
-  read: Callable[[str], object], files: Sequence[str], *, progress: bool = True
-) -> list[tuple[str, str]]:
-  """Calls `read` on every file, in threads, and collects the failures.
-
-  Returns:
-    (file, reason) for each file for which `read` raised a `BadImage`.
-  """
-
-  def reason(file: str) -> str:
-    try:
-      read(file)
-    except images.BadImage as error:
-      return str(error)
-    return ''
-
-  bar = tqdm.tqdm(
-    total=len(files),
-    desc='looking at images',
-    unit=' images',
-    disable=not progress,
-    # A file or a CI log gets few lines instead of a bar that moves.
-    mininterval=0.1 if sys.stderr.isatty() else 10,
-  )
-  with bar, ThreadPoolExecutor(workers.available_cores()) as threads:
-    found = []
-    for file, why in zip(files, threads.map(reason, files), strict=True):
-      if why:
-        found.append((file, why))
-      bar.update()
-  return found
-
-
-def check_skipped(
-  directory: pathlib.Path, skipped: Sequence[tuple[str, str]], total: int
-) -> None:
-  """Raises a UserError if more than `BAD_SHARE` of the files are skipped.
-
-  A few bad files may be left out silently, but many of them mean that
-  something else is wrong, such as the folder.
-  """
-  if len(skipped) <= BAD_SHARE * total:
-    return
-  raise UserError(
-    f'Found {len(skipped)} of {total} files in {directory} that cannot be '
-    f'used; expected at most {BAD_SHARE:.0%}. Repair or remove them:\n  '
-    + shorten([f'{file}: {why}' for file, why in skipped])
-  )
-
-
-def digest(
-  directory: pathlib.Path, names: Sequence[str], labels: Mapping[str, Label]
-) -> str:
-  """Hashes the names and the bytes of all files, and their labels.
-
-  Returns:
-    The first 12 hexadecimal digits of the SHA-256.
-  """
-  found = hashlib.sha256()
-  for name in names:
-    text = labels[name].text if name in labels else ''
-    # A name may hold bytes that are not valid UTF-8.
-    found.update(f'{name}\0{text}\0'.encode(errors='surrogateescape'))
-    found.update(hashlib.sha256((directory / name).read_bytes()).digest())
-  return found.hexdigest()[:12]
+def held(
+  found: reading.Contents, labels: Mapping[str, Label]
+) -> sources.MemorySource | None:
+  """All images of a folder as a source in memory, if their pixels were kept."""
+  if found.pixels is None:
+    return None
+  count = len(found.names)
+  texts = [labels[name].text if name in labels else '' for name in found.names]
+  columns = {
+    'image': found.pixels,
+    'index': np.arange(count, dtype=np.int32),
+    'text': np.array(texts),
+    'layout': np.zeros(count, np.int32),
+    'width': np.array([each.shown for each in found.readings], np.int32),
+  }
+  names = [called(name, labels) for name in found.names]
+  return sources.MemorySource(columns, FileSource.layouts, names)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from ssljax.data import images
 from ssljax.errors import UserError
@@ -21,6 +22,8 @@ LOW = 32  # the height where every picture is lower than this
 STEP = 8  # the width is a multiple of it
 HELD = 95  # the percentage of the pictures that are not squeezed
 LONGEST = 8  # the most heights that a frame is wide
+LEGIBLE = 12  # text of fewer rows is hard to read
+FEW = 0.05  # a smaller share of such pictures is not worth a warning
 
 
 class Frame(NamedTuple):
@@ -41,7 +44,11 @@ class Frame(NamedTuple):
       uint8 (height, width, 3), and the columns of it that show the picture.
       The columns to the right of these are padding.
     """
-    return images.fit(images.read_image(path), *self)
+    return self.cut(images.read_image(path))
+
+  def cut(self, image: Image.Image) -> tuple[np.ndarray, int]:
+    """The same, of an RGB image."""
+    return images.fit(image, *self)
 
 
 class Fitted(NamedTuple):
@@ -102,3 +109,50 @@ def fitted(
       '--config.data.width for another frame.'
     )
   return Fitted(Frame(height, width), int(np.median(shown)), note)
+
+
+def low_text(
+  sizes: Sequence[tuple[int, int]], rows: Sequence[int], frame: Frame
+) -> list[str]:
+  """Warns of text that is too low to be read, and says which option helps.
+
+  Args:
+    sizes: (width, height) of each picture, in pixels.
+    rows: the rows of the frame that show something of each picture; 0 for a
+      picture that shows nothing.
+    frame: the frame.
+  """
+  low = [
+    (size, text)
+    for size, text in zip(sizes, rows, strict=True)
+    if 0 < text < LEGIBLE
+  ]
+  if len(low) <= FEW * len(sizes):
+    return []
+  said = (
+    f'{len(low):,} of {len(sizes):,} pictures show text that is about '
+    f'{int(np.median([text for _, text in low]))} pixels high in the frame of '
+    f'{frame.height} x {frame.width}, which is hard to read below {LEGIBLE}. '
+  )
+  # What the pictures need so that they still fill the height.
+  needed = sorted(
+    math.ceil(wide * frame.height / tall) for (wide, tall), _ in low
+  )
+  enough = needed[math.ceil(HELD * len(needed) / 100) - 1]
+  enough = STEP * math.ceil(enough / STEP)
+  if needed[len(needed) // 2] > frame.width:
+    said += (
+      f'Their lines are squeezed to its width: --config.data.width={enough} '
+      'holds them at full height, and makes a step about '
+      f'{enough / frame.width:.1f} times as slow. Or cut the lines into words.'
+    )
+  else:
+    more = math.ceil(
+      frame.height * LEGIBLE / float(np.median([text for _, text in low]))
+    )
+    more = STEP * math.ceil(more / STEP)
+    said += (
+      'Much of each picture is empty: cut the pictures closer to the text, or '
+      f'set --config.data.height={more}.'
+    )
+  return [said]

@@ -36,6 +36,7 @@ class Images:
       sets with different contents.
     skipped: (file, reason) of files that are not used.
     note: empty, because nothing is chosen.
+    warnings: lines about what may be wrong with the images.
   """
 
   note = ''
@@ -46,6 +47,7 @@ class Images:
     classes: Sequence[str],
     contents: str,
     skipped: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
     masks: Callable[[str], np.ndarray] | None = None,
   ):
     """Takes what opens each split, and what describes the set.
@@ -55,13 +57,14 @@ class Images:
       classes: the names of the classes.
       contents: a string that differs between sets with different contents.
       skipped: (file, reason) of files that are not used.
+      warnings: lines about what may be wrong with the images.
       masks: uint8 (count, height, width) of a split, by its name; leave it out
         if the images were not rendered.
     """
     self.splits = tuple(openers)
     self._classes = tuple(classes)
     self.resolved = {'classes': self._classes, 'contents': contents}
-    self.skipped = list(skipped)
+    self.skipped, self.warnings = list(skipped), tuple(warnings)
     self._openers = openers
     # The stages of a run share this cache, so a split is read only once.
     self.open = functools.cache(self._open)

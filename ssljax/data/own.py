@@ -66,6 +66,7 @@ class Own:
     self._counts = {'train': rendered, 'validation': -(-rendered // VALIDATION)}
     self.splits = (*found.splits, *(RENDERED if rendered else ()))
     self.skipped, self.note = found.skipped, found.fitted.note
+    self.warnings = found.warnings
     self.resolved = {
       # Without labels no text is read but rendered text, which has to have a
       # charset that the user names. Otherwise any charset will do.
@@ -84,7 +85,7 @@ class Own:
 
   def files(self, split: str) -> Sequence[str]:
     places = self._found.splits.get(split, ())
-    return [self._found.names[place] for place in places]
+    return [folder.printed(self._found.names[place]) for place in places]
 
   def _open(self, split: str) -> sources.Source:
     check_known('split', split, (*folder.SPLITS, *RENDERED))

@@ -9,7 +9,11 @@ from ssljax.errors import UserError
 
 
 def per_class(
-  labels: Int[np.ndarray, 'n'], count: int, *, seed: int
+  labels: Int[np.ndarray, 'n'],
+  count: int,
+  *,
+  seed: int,
+  classes: Sequence[str] = (),
 ) -> Int[np.ndarray, 'm']:
   """Draws `count` images of each class.
 
@@ -21,6 +25,7 @@ def per_class(
     labels: the class of each image, -1 for none.
     count: the number of images of each class.
     seed: the seed of the order.
+    classes: the names of the classes, for messages.
 
   Returns:
     The positions of the drawn images, sorted.
@@ -31,9 +36,11 @@ def per_class(
   chosen = []
   for label, order in _orders(labels, seed):
     if len(order) < count or count < 1:
+      name = repr(classes[label]) if classes else label
       raise UserError(
-        f'Found {len(order)} images of class {label}; expected at least {count}'
-        ', and at least 1. Ask for fewer images, or label more.'
+        f'Found {len(order)} images of class {name} to learn from; expected at '
+        f'least {count}, and at least 1. Ask for fewer images of each class, '
+        'label more of this one, or leave it out.'
       )
     chosen.append(order[:count])
   return _sorted(chosen)

@@ -1,10 +1,12 @@
 """A folder of images in folders of their classes, and how it can be wrong."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssljax.data import folder
+from ssljax.data import files, reading
 from ssljax.data.classes import middle_square, open_classes
 from ssljax.errors import UserError
 
@@ -15,7 +17,7 @@ def save(path, value=0, size=(20, 16)):
 
 
 def opened(directory, **options):
-  """{split: source}, classes, digest and what is skipped."""
+  """{split: source}, classes, digest, what is skipped, and warnings."""
   options = {'stored': 8, 'memory': 2**20, 'progress': False} | options
   openers, *rest = open_classes(directory, **options)
   return {split: opener() for split, opener in openers.items()}, *rest
@@ -35,7 +37,7 @@ def own(tmp_path):
 
 @pytest.mark.parametrize('memory', [0, 2**20])
 def test_folders_are_classes(own, memory):
-  splits, classes, _, skipped = opened(own, memory=memory)
+  splits, classes, _, skipped, _ = opened(own, memory=memory)
   assert classes == ('cat', 'dog', 'emu')
   assert skipped == []
   everything = []
@@ -47,7 +49,7 @@ def test_folders_are_classes(own, memory):
       assert example['index'] == place
       value = 4 * int(name[-6:-4])
       assert example['image'].tolist() == [[[value, 100, 255 - value]] * 8] * 8
-  assert sorted(everything) == folder.list_files(own)
+  assert sorted(everything) == files.list_files(own)
   sizes = {split: len(source) for split, source in splits.items()}
   assert sizes['test'] > sizes['validation'] > 1 and sizes['train'] > 30, sizes
 
@@ -93,7 +95,7 @@ def test_splits_are_as_given(tmp_path):
   save(tmp_path / 'validation' / 'b' / 'x.png')
   save(tmp_path / 'test' / 'a' / 'deep' / 'x.png')
   save(tmp_path / 'test' / 'y.png')
-  splits, classes, _, skipped = opened(tmp_path)
+  splits, classes, _, skipped, _ = opened(tmp_path)
   assert classes == ('a', 'b')
   assert {split: len(source) for split, source in splits.items()} == {
     'train': 12,
@@ -104,6 +106,67 @@ def test_splits_are_as_given(tmp_path):
   assert splits['validation'].labels.tolist() == [1]
   # It could not be scored.
   assert [file for file, _ in skipped] == ['test/y.png']
+
+
+@pytest.mark.parametrize('word', ['val', 'valid', 'Validation', 'VAL'])
+@pytest.mark.parametrize('train, test', [('train', 'test'), ('Train', 'TEST')])
+def test_splits_are_known_by_their_usual_names(tmp_path, train, word, test):
+  for place in range(12):
+    save(tmp_path / train / 'ab'[place % 2] / f'{place}.png')
+  save(tmp_path / word / 'b' / 'x.png')
+  save(tmp_path / test / 'a' / 'x.png')
+  splits, classes, *_ = opened(tmp_path)
+  assert classes == ('a', 'b')
+  sizes = {split: len(source) for split, source in splits.items()}
+  assert sizes == {'train': 12, 'validation': 1, 'test': 1}
+
+
+def test_splits_without_a_test_are_warned_of(tmp_path):
+  for split in ('train', 'val'):
+    for place in range(12):
+      save(tmp_path / split / 'ab'[place % 2] / f'{place}.png')
+  splits, *_, warnings = opened(tmp_path)
+  assert set(splits) == {'train', 'validation'}
+  assert 'no accuracy can be given' in warnings[0]
+  save(tmp_path / 'test' / 'a' / 'x.png')
+  assert not any('accuracy' in warning for warning in opened(tmp_path)[4])
+
+
+def test_a_linked_class_is_followed(tmp_path):
+  for place in range(9):
+    save(tmp_path / 'own' / 'a' / f'{place}.png')
+    save(tmp_path / 'elsewhere' / f'{place}.png')
+  (tmp_path / 'own' / 'b').symlink_to(tmp_path / 'elsewhere')
+  (tmp_path / 'elsewhere' / 'back').symlink_to(tmp_path / 'own')
+  splits, classes, *_ = opened(tmp_path / 'own')
+  assert classes == ('a', 'b')
+  assert sum(len(source) for source in splits.values()) == 18
+
+
+def test_every_image_is_read_once(own, monkeypatch):
+  read, count = reading.images.read_image, []
+  monkeypatch.setattr(
+    reading.images, 'read_image', lambda data: count.append(1) or read(data)
+  )
+  splits, *_ = opened(own)
+  for source in splits.values():
+    source.gather(range(len(source)))
+  assert len(count) == 60
+
+
+def test_a_class_of_few_images_is_named(own):
+  save(own / 'ape' / 'x.png')
+  for place in range(3):
+    save(own / 'bee' / f'{place}.png')
+  warning, _ = opened(own)[4]
+  assert '2 of 5 classes have fewer than 5 images' in warning
+  counts = [int(n) for n in re.findall(r'(?:ape|bee) with (\d)', warning)]
+  assert len(counts) == 2 and sum(counts) <= 4 and 'cat' not in warning
+
+
+def test_pictures_of_one_colour_are_warned_of(own):
+  (warning,) = opened(own)[4]
+  assert warning.startswith('60 of 60 pictures show nothing')
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -120,7 +183,7 @@ def test_a_class_may_be_called_train(tmp_path):
 @pytest.mark.parametrize(
   'files, words',
   [
-    (['train/a/1.png', 'val/a/1.png'], ['train', 'val', 'validation']),
+    (['Train/a/1.png', 'b/a/1.png'], ['Train', 'also images in', '\n  b']),
     (['train/a/1.png', '1.png'], ['train', 'also images in']),
     (['test/a/1.png'], ['no training image', 'train']),
     (['train/a/1.png', 'test/A/1.png'], ['test', 'no image', '\n  A']),
@@ -140,11 +203,13 @@ def test_a_few_bad_files_are_left_out_and_many_stop(tmp_path):
   for place in range(100):
     save(tmp_path / 'ab'[place % 2] / f'{place}.png')
   (tmp_path / 'a' / 'broken.png').write_bytes(b'no image')
-  splits, _, _, skipped = opened(tmp_path)
+  splits, _, _, skipped, _ = opened(tmp_path)
   assert [file for file, _ in skipped] == ['a/broken.png']
   assert not any('a/broken.png' in names(each) for each in splits.values())
   (tmp_path / 'a' / 'notes.txt').write_text('of mine')
-  with pytest.raises(UserError, match=r'2 of 102 .*\n.*broken.*\n.*notes.txt'):
+  assert len(opened(tmp_path)[3]) == 1  # which never said to be an image
+  (tmp_path / 'a' / 'page.jpg').write_text('<html>')
+  with pytest.raises(UserError, match=r'2 of 102 .*\n.*broken.*\n.*page.jpg'):
     opened(tmp_path)
 
 

@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from ssljax.data import images
+from ssljax.data import files, images, reading
 from ssljax.data.folder import open_folder
 from ssljax.data.labels import SHOWN
 from ssljax.errors import UserError
@@ -120,7 +120,7 @@ def test_an_image_that_breaks_later_is_named(own):
   source = _open(own, memory=0, holdout=0.0).open('train')
   (own / 'a' / '06.png').write_bytes(b'')
   with pytest.raises(
-    UserError, match=r'a/06\.png \(labels.csv row 8\).*no PNG'
+    UserError, match=r'a/06\.png \(labels.csv row 8\).*no image'
   ):
     source[3]
 
@@ -165,12 +165,21 @@ def test_a_share_outside_zero_to_one_is_refused(own):
       _open(own, holdout=holdout)
 
 
-def test_a_name_that_is_not_unicode(own):
+def test_names_that_cannot_be_printed_are_escaped(own):
   # A file system knows bytes; such a name has no row in a CSV of UTF-8.
-  os.rename(own / 'b' / '39.png', os.fsencode(own) + b'/b/\xff.png')
+  for name, code in (('39', b'\xff'), ('37', b'\n'), ('35', b'\xc3\xa9')):
+    path = os.fsencode(own / 'b' / f'{name}.png')
+    os.rename(path, os.fsencode(own) + b'/b/' + code + b'.png')
   found = _open(own)
   assert len(found.names) == 40
   assert found.contents == _open(own).contents
+  source = found.open('unlabeled')
+  names = {source.describe(place).name for place in range(len(source))}
+  assert {r'b/\xff.png', r'b/\n.png', 'b/\xe9.png'} <= names
+  with open(os.fsencode(own) + b'/b/\xff.png', 'wb') as file:
+    file.write(b'no image')
+  _many(own, 100)
+  assert [name for name, _ in _open(own).skipped] == [r'b/\xff.png']
 
 
 def test_a_given_charset_and_length(own):
@@ -237,17 +246,76 @@ def _many(directory, count):
 
 def test_a_few_bad_files_are_skipped_and_listed(tmp_path):
   _many(tmp_path, 199)
-  (tmp_path / 'note.txt').write_text('hello')
+  (tmp_path / 'page.jpg').write_text('<html>')  # known by its head
   path = tmp_path / '007.png'
-  path.write_bytes(path.read_bytes()[:-30])
+  path.write_bytes(path.read_bytes()[:-30])  # known when it is decoded
   _label(tmp_path, [('007.png', '1'), ('008.png', '2'), ('009.png', '3')])
   found = _open(tmp_path)
-  assert [name for name, _ in found.skipped] == ['007.png', 'note.txt']
+  assert [name for name, _ in found.skipped] == ['007.png', 'page.jpg']
   assert 'unreadable' in found.skipped[0][1]
-  assert '.txt; expected one of .png' in found.skipped[1][1]
+  assert 'found a web page in it' in found.skipped[1][1]
   assert len(found.names) == 198
   # Its row goes with it.
   assert set(found.labels) == {'008.png', '009.png'}
+  source = found.open('unlabeled')
+  assert len(source) == 197
+  for place, example in enumerate(source):
+    name = source.describe(place).name
+    assert int(name[:3]) == example['image'][0, 0, 0]
+
+
+def test_only_what_is_an_image_or_claims_to_be_counts(tmp_path):
+  _many(tmp_path, 20)
+  system = 'Thumbs.db desktop.ini README.txt notes .DS_Store ._000.png'
+  for name in system.split():
+    (tmp_path / name).write_bytes(b'x' * 100)
+  (tmp_path / 'BMW').write_bytes(b'BMW and so on, a text like any other')
+  for folder in ('__MACOSX', '@eaDir'):
+    _save(tmp_path / folder / '0.png')
+  os.mkfifo(tmp_path / 'pipe')
+  (tmp_path / 'gone').symlink_to(tmp_path / 'nowhere')
+  found = _open(tmp_path)
+  assert (len(found.names), found.skipped) == (20, [])
+  # By its content, and by its name alone.
+  Image.new('RGB', (9, 9)).save(tmp_path / 'scan', format='TIFF')
+  (tmp_path / 'photo.HEIC').write_bytes(b'x')
+  assert set(files.list_files(tmp_path)) - set(found.names) == {
+    'scan',
+    'photo.HEIC',
+  }
+
+
+def test_a_pipe_is_named_and_never_opened(tmp_path):
+  _many(tmp_path, 99)
+  os.mkfifo(tmp_path / 'pipe.png')
+  assert _open(tmp_path).skipped == [
+    ('pipe.png', 'found a pipe; expected a file')
+  ]
+
+
+def test_links_to_folders_are_followed_without_loops(tmp_path):
+  own, other = tmp_path / 'own', tmp_path / 'other'
+  for i in range(3):
+    _save(own / 'real' / f'{i}.png')
+    _save(other / f'{i}.png')
+  (other / 'deep').mkdir()
+  _save(other / 'deep' / '3.png')
+  links = {
+    'a': own / 'real',  # has its images already
+    'b': other,
+    'c': other / 'deep',
+    'd': own,
+    'e': tmp_path,  # leads here again
+  }
+  for name, target in links.items():
+    (own / name).symlink_to(target)
+  (other / 'back').symlink_to(own)
+  _save(tmp_path / 'above.png')  # nobody who links back wants this too
+  assert files.list_files(own) == [
+    *(f'b/{i}.png' for i in range(3)),
+    'b/deep/3.png',
+    *(f'real/{i}.png' for i in range(3)),
+  ]
 
 
 def test_a_link_to_nothing_is_listed_too(tmp_path):
@@ -259,19 +327,109 @@ def test_a_link_to_nothing_is_listed_too(tmp_path):
 
 def test_wrong_labels_are_told_before_images_are_decoded(own, monkeypatch):
   _label(own, [('a/99.png', '1')])
-  monkeypatch.setattr(images, 'read_image', None)
+  monkeypatch.setattr(images, 'size_of', None)
   with pytest.raises(UserError, match='no such file'):
     _open(own)
 
 
-def test_more_than_one_in_a_hundred_stops_with_the_list(tmp_path):
+def test_more_than_one_in_a_hundred_stops_with_the_list(tmp_path, monkeypatch):
   _many(tmp_path, 197)
   for i in range(2):
-    Image.new('RGB', (9, 9)).save(tmp_path / f'scan{i}.tiff')
+    (tmp_path / f'scan{i}.tiff').write_bytes(b'%PDF')
+  # Their heads tell, and nothing has to be decoded.
+  monkeypatch.setattr(reading, 'read_files', None)
   with pytest.raises(UserError, match='Found 2 of 199 files') as error:
     _open(tmp_path)
   for i in range(2):
-    assert f'scan{i}.tiff: found a .tiff; expected' in str(error.value)
+    assert f'scan{i}.tiff: found PDF in it; expected' in str(error.value)
+
+
+def test_every_image_is_decoded_once(own, monkeypatch):
+  decoded = []
+  load = PngImagePlugin.PngImageFile.load_end
+  monkeypatch.setattr(
+    PngImagePlugin.PngImageFile,
+    'load_end',
+    lambda image: decoded.append(image) or load(image),
+  )
+  found = _open(own, height=0, width=0)
+  for split in found.splits:
+    source = found.open(split)
+    source.gather(range(len(source)))
+  assert len(decoded) == 40
+
+
+def test_processes_read_what_threads_read(own, monkeypatch):
+  (own / 'b' / '39.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+  _many(own, 100)
+  threads = _open(own)
+  monkeypatch.setattr(reading, 'MANY', 0)
+  monkeypatch.setattr(reading.workers, 'available_cores', lambda: 2)
+  processes = _open(own)
+  assert processes.skipped == threads.skipped != []
+  assert processes.contents == threads.contents
+  for name in ('image', 'width', 'text'):
+    np.testing.assert_array_equal(
+      processes.held.columns[name], threads.held.columns[name]
+    )
+
+
+def test_the_frame_is_that_of_the_pictures_not_of_their_heads(own):
+  """A wide picture that is broken further on, and a PNG turned at its end."""
+  _many(own, 100)
+  frame = _open(own, height=0, width=0).fitted.frame
+  wide = own / 'wide.png'
+  _save(wide, size=(300, 40))
+  assert _open(own, height=0, width=0).fitted.frame != frame
+  wide.write_bytes(wide.read_bytes()[:60])
+  found = _open(own, height=0, width=0)
+  assert found.skipped and found.fitted.frame == frame
+  assert found.open('unlabeled')[0]['image'].shape[:2] == frame
+
+
+def test_pictures_that_show_nothing_are_named(tmp_path):
+  rng = np.random.default_rng(0)
+  for i in range(20):
+    pixels = rng.integers(0, 256, (20, 60, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f'{i:02}.png')
+  Image.new('RGBA', (60, 20)).save(tmp_path / 'clear.png')
+  _save(tmp_path / 'plain.png')
+  blue = np.zeros((20, 60, 3), np.uint8)
+  blue[5:10, 5:10, 2] = 255
+  Image.fromarray(blue).save(tmp_path / 'blue.png')
+  (warning,) = _open(tmp_path).warnings
+  assert warning.startswith('2 of 23 pictures show nothing')
+  assert ': clear.png, plain.png.' in warning
+
+
+def _line(path, size, rows):
+  """Dark bars of some rows on white."""
+  pixels = np.full((size[1], size[0], 3), 255, np.uint8)
+  pixels[rows, 10:-10:3] = 0
+  Image.fromarray(pixels).save(path)
+
+
+def test_text_that_gets_too_low_is_warned_of(tmp_path):
+  for i in range(20):
+    _line(tmp_path / f'{i}.png', (120, 40), slice(10, 30))
+  assert _open(tmp_path, height=0, width=0).warnings == ()
+  for i in range(20):
+    _line(tmp_path / f'long{i}.png', (900, 40), slice(10, 30))
+  (warning,) = _open(tmp_path, height=0, width=0).warnings
+  # Half of the 17 rows that are left of 40.
+  assert '20 of 40 pictures' in warning and 'about 9 pixels high' in warning
+  assert '48 x 384' in warning and '--config.data.width=1080' in warning
+  assert _open(tmp_path, height=0, width=1080).warnings == ()
+
+
+def test_text_in_the_middle_of_nothing_is_warned_of(tmp_path):
+  for i in range(20):
+    _line(tmp_path / f'{i}.png', (120, 240), slice(110, 140))
+  (warning,) = _open(tmp_path, height=0, width=0).warnings
+  assert '20 of 20 pictures' in warning and 'about 6 pixels high' in warning
+  assert (
+    'closer to the text' in warning and '--config.data.height=96' in warning
+  )
 
 
 @pytest.mark.parametrize(
@@ -281,7 +439,14 @@ def test_more_than_one_in_a_hundred_stops_with_the_list(tmp_path):
     (lambda path: path.write_text(''), 'Found a file at'),
     (
       lambda path: path.mkdir(),
-      r'Found no images in .*expected files of \.png',
+      r'Found no images in .*mine; expected some of PNG, JPEG',
+    ),
+    (
+      lambda path: (
+        (path / 'a').mkdir(parents=True)
+        or (path / 'a' / 'b.Pdf').write_bytes(b'%PDF')
+      ),
+      r'Found no images in .*, only 1 others \(\.Pdf\); expected some of PNG',
     ),
   ],
 )

@@ -26,6 +26,15 @@ def _evaluate(train, test, **options):
   return evals.evaluate(train, test, classes=3, **chosen | options)
 
 
+def test_a_figure_that_a_class_has_too_few_labels_for_is_left_out():
+  """Told when the folder is opened, and no reason to end a trained run."""
+  train, test = _features(36, 0), _features(50, 1)
+  keep = [0, *np.flatnonzero(train.labels)]
+  train = evals.Features(train.features[keep], train.labels[keep])
+  found = _evaluate(train, test, per_class=(1, 2))
+  assert list(found) == ['kNN', 'linear, 1 a class', 'linear, 50%']
+
+
 def test_figures_are_those_of_the_parts():
   train, test = _features(36, 0), _features(50, 1)
   found = _evaluate(train, test)

@@ -64,3 +64,6 @@ def test_refusals():
       evals.share(LABELS, fraction, seed=0)
   with pytest.raises(UserError, match='no image with a label'):
     evals.share(np.full(3, -1), 0.5, seed=0)
+  names = ('ape', 'bee', 'cat')
+  with pytest.raises(UserError, match=r"8 images of class 'ape' .* least 9"):
+    evals.per_class(LABELS, 9, seed=0, classes=names)
