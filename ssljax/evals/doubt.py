@@ -15,7 +15,7 @@ from ssljax.evals.reading import Outputs, outputs_of_text
 from ssljax.text import Charset
 
 # A reading that is this many times more probable than a label contradicts it.
-TIMES = 20.0
+TIMES = 100.0
 FLOOR = -700.0  # the lowest log-probability, close to that of float64
 
 
