@@ -4,11 +4,11 @@
   python benchmarks/label_choice.py choose --run=RUN --stage=STAGE
   python benchmarks/label_choice.py --smoke    on a tiny run, in seconds
 
-`wrong` changes 5 % of the labels of the test split (or --split), which no stage
-has learned from, and prints how many of them the first part of the page holds (recall), and
-how many of the labels in that part were changed (precision). The changes are
-slips: a wrong character, a missing one, a doubled one, two in the wrong order,
-or the label of another image.
+`wrong` changes 5 % of the labels of the test split (or of --split), which no
+stage has learned from. It prints how many of them the first part of the page
+holds (recall), and how many of the labels in this part were changed
+(precision). The changes are slips: a wrong character, a missing one, a doubled
+one, two in the wrong order, or the label of another image.
 
 `choose` begins with the reader STAGE and the labels that it was trained on. It
 adds as many as --count says, chosen by doubt and difference or at random from
