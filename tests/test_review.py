@@ -93,7 +93,7 @@ def _shown(path):
   found = re.findall(
     r'data-file="([^"]*)" data-label="([^"]*)" data-reading="([^"]*)"', text
   )
-  assert len(found) == text.count('<li class="item"')
+  assert len(found) == text.count('<li class="item')
   return {file: (label, reading) for file, label, reading in found}
 
 

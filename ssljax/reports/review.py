@@ -15,7 +15,8 @@ from typing import NamedTuple
 from PIL import Image
 
 TEMPLATE = pathlib.Path(__file__).with_suffix('.html')
-SIDES = (480, 120)  # the most pixels of a picture, (width, height)
+SIDES = (720, 120)  # the most pixels of a picture, (width, height)
+COLUMN = 352  # pixels of a picture beside its field
 QUALITIES = (85, 60, 30)
 BYTES = 11_000  # of a picture: 300 of them are 4.4 MB as text
 HEADINGS = {
@@ -143,9 +144,11 @@ def _item(item: Item, number: int, numeric: bool) -> str:
     take = '<button type="button" class="take">Take the reading</button>'
   elif label:
     said += ' The label says the same.'
+  # Wider than its column beside the field.
+  kind = 'item wide' if width > COLUMN else 'item'
   mode = ' inputmode="numeric"' if numeric else ''
   return f"""\
-<li class="item" data-file="{file}" data-label="{label}" \
+<li class="{kind}" data-file="{file}" data-label="{label}" \
 data-reading="{reading}">
 <img src="{source}" width="{width}" height="{height}" loading="lazy" \
 alt="{file}, read as {shown}">

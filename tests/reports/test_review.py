@@ -132,9 +132,9 @@ def _decoded(picture):
   ('size', 'expected'),
   [
     ((60, 24), (60, 24)),
-    ((960, 120), (480, 60)),
+    ((1440, 120), (720, 60)),
     ((300, 240), (150, 120)),
-    ((9000, 2), (480, 1)),
+    ((9000, 2), (720, 1)),
   ],
 )
 def test_a_picture_is_made_no_larger(size, expected):
@@ -142,9 +142,9 @@ def test_a_picture_is_made_no_larger(size, expected):
 
 
 def test_pictures_are_small_and_look_the_same():
-  noise = np.random.default_rng(0).integers(0, 256, (240, 960, 3), np.uint8)
+  noise = np.random.default_rng(0).integers(0, 256, (240, 1440, 3), np.uint8)
   _, size = _decoded(review.thumbnail(Image.fromarray(noise)))
-  assert size < 25_000
+  assert size < 35_000
   flat = np.full((24, 60, 3), (200, 30, 90), np.uint8)
   flat[5:9, 10:40] = 0
   image, size = _decoded(review.thumbnail(Image.fromarray(flat)))
