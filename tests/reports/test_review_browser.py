@@ -31,11 +31,11 @@ def _item(file, label, reading):
   return review.Item(file, label, reading, 0.97, 0.001, review.thumbnail(image))
 
 
-def _page(path, name='images'):
+def _page(path, name='images', label='13'):
   a, b, c, d = FILES
   text = review.page(
     {
-      'wrong': [_item(a, '13', '12')],
+      'wrong': [_item(a, label, '12')],
       'next': [_item(b, '', '345'), _item(c, '', '6')],
       'rest': [_item(d, '88', '89')],
     },
@@ -158,6 +158,19 @@ def test_a_closed_page_loses_nothing(page, tmp_path):
   assert _saved(page, tmp_path)[1:] == [['b.png', '11'], [FILES[2], '22']]
   page.get(_page(tmp_path / 'other.html', name='others'))
   assert _values(page)[1] == '345'
+
+
+def test_a_correction_is_saved_again_once_the_folder_has_it(page, tmp_path):
+  """Or training with a newer file would lose it."""
+  _click(page, page.find_elements('css selector', '.take')[0])
+  page.get(_page(tmp_path / 'later.html', label='12'))
+  assert _saved(page, tmp_path)[1:] == [['a.png', '12']]
+  # The text of before is a change by now.
+  page.get(_page(tmp_path / 'other.html', label='14'))
+  _click(page, _fields(page)[0])
+  _press(page, keys.CONTROL, 'a')
+  _press(page, '13', keys.ENTER)
+  assert _saved(page, tmp_path)[1:] == [['a.png', '13']]
 
 
 def test_what_was_accepted_is_taken_back(page, tmp_path):
