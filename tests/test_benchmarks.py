@@ -25,7 +25,7 @@ PRINTED = {
   'handwriting': r'^\| +16 \| supervised \| +1 \| -?\d\.\d{3} +\|',
   'clean_then_read': r'^\| cleaned by pretrain *\| *-?\d+\.\d{3} \|',
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
-  'label_choice': r'^\| doubt and difference +\| +12 \| +4 \| -?\d\.\d{3}',
+  'label_choice': r'^\| doubt and difference +\| +12 \| 4 +\| -?\d\.\d{3}',
   'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
   'rendering': r'^average +\d+ images/s$',
 }

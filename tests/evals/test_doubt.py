@@ -110,7 +110,7 @@ def test_copies_are_chosen_last_by_doubt_and_equals_by_their_order():
 
 def test_many_labelled_images_are_all_compared_with():
   """More than are compared at once."""
-  rows = _at(*np.linspace(0, 90, 600), 90, 200)
+  rows = _at(*np.linspace(0, 90, 600), 0, 200)
   known = np.arange(602) < 600
   values = np.full(602, 0.5)
   values[600] = 0.9
