@@ -27,6 +27,7 @@ PRINTED = {
   'decoding': r'^digits, sharpness 6: best path [\d.]+ ms, search [\d.]+ ms$',
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
   'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
+  'reading': r'^   9 images: [\d.]+ ms$',
   'rendering': r'^average +\d+ images/s$',
 }
 
