@@ -81,7 +81,8 @@ def compiled_kept() -> Iterator[None]:
   """
   named = 'JAX_COMPILATION_CACHE_DIR' in os.environ
   folder = default_data_dir() / 'compiled'
-  if named or jax.config.jax_compilation_cache_dir or not _writable(folder):
+  chosen = getattr(jax.config, 'jax_compilation_cache_dir', None)
+  if named or chosen or not _writable(folder):
     yield
     return
   options = {

@@ -63,7 +63,8 @@ class Reader:
     size = self.height, self.width
     self._encode = Program(method.encode, variables, size)
     self._predict = None
-    if task.charset is not None and method.learns_labels:
+    can_read = task.charset is not None and method.learns_labels
+    if can_read and method.predict is not None:
       stride = trained.stride_of(run, self.stage)
       self._predict = Program(method.predict, variables, size, stride=stride)
 

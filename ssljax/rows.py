@@ -47,7 +47,7 @@ class Layout(NamedTuple):
     """A reading as a line, with its end."""
     texts = reading.alternatives[: self.top] if self.top > 1 else ()
     if self.format == 'jsonl':
-      found = {'file': file, 'text': reading.text}
+      found: dict[str, Any] = {'file': file, 'text': reading.text}
       found['confidence'] = _short(reading.confidence)
       if self.top > 1:
         found['top'] = [[text, _short(value)] for text, value in texts]
@@ -153,9 +153,9 @@ def read_back(layout: Layout, path: pathlib.Path) -> set[str]:
   """
   data = path.read_bytes()
   whole = data[: data.rfind(b'\n') + 1]
-  if layout.format == 'csv' and whole.count(b'"') % 2:
-    # It tore a name that has an end of a line in it.
-    whole = whole[: whole.rfind(b'\n', 0, whole.rfind(b'"')) + 1]
+  # The kill may have torn a name that has ends of lines in it.
+  while layout.format == 'csv' and whole.count(b'"') % 2:
+    whole = whole[: whole.rfind(b'\n', 0, -1) + 1]
   if whole != data:
     os.truncate(path, len(whole))
   lines = io.StringIO(whole.decode(**ENCODING), newline='')

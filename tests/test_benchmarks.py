@@ -28,6 +28,7 @@ PRINTED = {
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
   'label_choice': r'^\| doubt and difference +\| +12 \| 4 +\| -?\d\.\d{3}',
   'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
+  'reading': r'^   9 images: [\d.]+ ms$',
   'rendering': r'^average +\d+ images/s$',
 }
 

@@ -1,6 +1,12 @@
 """`ssljax.load`: what it reads, of what, and when it refuses."""
 
+import concurrent.futures
 import functools
+import io
+import itertools
+import multiprocessing
+import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -407,3 +413,235 @@ def test_loading_starts_without_what_only_training_needs():
   )
   found = subprocess.check_output([sys.executable, '-c', program], text=True)
   assert found == '[]\n'
+
+
+def _png(pixels):
+  file = io.BytesIO()
+  Image.fromarray(pixels).save(file, 'PNG')
+  return file
+
+
+def test_bytes_open_files_and_folders(loaded, tmp_path):
+  images = _images(3)
+  expected = loaded.encode(images)
+  files = [_png(each) for each in images]  # whose position is at the end
+  for place, file in enumerate(files):
+    (tmp_path / f'{place}.png').write_bytes(file.getvalue())
+  with (tmp_path / '2.png').open('rb') as opened:
+    mixed = [files[0].getvalue(), tmp_path / '1.png', opened]
+    np.testing.assert_array_equal(loaded.encode(mixed), expected)
+  for given in (files[0], files[0].getvalue(), memoryview(files[0].getvalue())):
+    (found,) = loaded.encode(given)
+    np.testing.assert_allclose(found, expected[0], atol=1e-4)
+  (tmp_path / 'notes.txt').write_text('no image')
+  np.testing.assert_array_equal(loaded.encode(tmp_path), expected)
+  doubled = loaded.encode([str(tmp_path), images[0]])
+  np.testing.assert_array_equal(doubled[[0, 1, 2, 3]], doubled[[3, 1, 2, 0]])
+
+
+@pytest.mark.parametrize(
+  ('given', 'named'),
+  [
+    (b'hello', '5 bytes: found no'),
+    (
+      io.StringIO('hello'),
+      r'a StringIO: found a file of text; open it by open',
+    ),
+  ],
+)
+def test_bytes_that_are_no_image(loaded, given, named):
+  with pytest.raises(UserError, match=named):
+    loaded.recognize(given)
+
+
+def test_bad_images_are_skipped_in_their_place(loaded, tmp_path):
+  images = _images(2)
+  empty = tmp_path / 'empty'
+  empty.mkdir()
+  given = [images[0], tmp_path / 'gone.png', b'', None, empty, images[1]]
+  found = loaded.recognize(given, errors='skip')
+  assert found[1:5] == [None] * 4
+  _assert_reads([found[0], found[5]], loaded.recognize(images))
+  assert loaded.recognize(given[1:3], errors='skip') == [None, None]
+  with pytest.raises(UserError, match=r"'ignore'.*expected one of raise, skip"):
+    loaded.recognize(given, errors='ignore')
+  why = [str(each) for each in loaded.outcomes(given[1:5])]
+  for line, part in zip(
+    why, ['gone.png', '0 bytes', 'None', 'no images in'], strict=True
+  ):
+    assert part in line
+
+
+def test_a_generator_is_read_piece_by_piece(loaded):
+  """Without an end it would otherwise never give a reading."""
+  (image,) = _images(1)
+  found = loaded.outcomes(image for _ in itertools.count())
+  expected = loaded.recognize([image] * 3)
+  _assert_reads(list(itertools.islice(found, 3)), expected)
+
+
+def test_an_image_is_taken_before_the_generator_goes_on(loaded, tmp_path):
+  paths = [tmp_path / f'{place}.png' for place in range(2)]
+  for path, image in zip(paths, _images(2), strict=True):
+    Image.fromarray(image).save(path)
+
+  def opened():
+    for path in paths:
+      with Image.open(path) as image:
+        yield image  # closed behind it
+
+  np.testing.assert_array_equal(loaded.encode(opened()), loaded.encode(paths))
+
+
+def test_constraints_and_alternatives(loaded):
+  images = _images(3)
+  for text, _ in loaded.recognize(images, pattern='DD', charset='123'):
+    assert len(text) == 2 and set(text) <= set('123')
+  found = loaded.recognize(images, length=(3, 4), top=3)
+  assert {len(text) for text, _ in found} <= {3, 4}
+  assert [len(each.alternatives) for each in found] == [3] * 3
+  assert [len(each.text) for each in loaded.recognize(images, length=2)] == [
+    2
+  ] * 3
+  words = (word for word in ['12', '345'])
+  assert {text for text, _ in loaded.recognize(images, lexicon=words)} <= {
+    '12', '345'
+  }  # fmt: skip
+  with pytest.warns(UserWarning, match='words of the lexicon are never read'):
+    loaded.recognize(images, lexicon=['12', 'ab!'])
+  with pytest.raises(UserError):
+    loaded.outcomes(images, length=(4, 3))  # before any image is asked for
+
+
+def test_a_doubtful_reading_is_left_empty(loaded):
+  images = _images(3)
+  plain = loaded.recognize(images)
+  least = sorted(confidence for _, confidence in plain)[1]
+  found = loaded.recognize(images, min_confidence=least)
+  for reading, before in zip(found, plain, strict=True):
+    doubtful = before.confidence < least
+    assert reading == (('' if doubtful else before.text), before.confidence)
+    if doubtful:
+      assert reading.alternatives == (tuple(before),)
+  assert sum(not reading.text for reading in found) == 1
+
+
+def test_narrow_images_read_as_they_do_beside_wide_ones(loaded, monkeypatch):
+  narrow = RNG.integers(0, 256, (3, HEIGHT, WIDTH // 2, 3)).astype(np.uint8)
+  wide = _images(2)
+  widths = []
+  run = programs.Program._run
+  monkeypatch.setattr(
+    programs.Program,
+    '_run',
+    lambda self, pixels, shown: (
+      widths.append((len(pixels), pixels.shape[2])) or run(self, pixels, shown)
+    ),
+  )
+  mixed = [narrow[0], wide[0], narrow[1], wide[1], narrow[2]]
+  found = loaded.recognize(mixed)
+  assert widths == [(2, WIDTH), (3, WIDTH // 2)]
+  # In the whole frame, whose padding the encoder does not see.
+  monkeypatch.setattr(loaded._predict, '_stride', None)
+  expected = loaded.recognize(mixed)
+  assert widths[2:] == [(5, WIDTH)]
+  assert len({text for text, _ in expected}) > 1
+  _assert_reads(found, expected)
+
+
+def test_the_temperature_is_the_runs(workdir, tmp_path):
+  shutil.copytree(workdir, tmp_path / 'run')
+  images = _images(2)
+  plain = ssljax.load(tmp_path / 'run')
+  assert plain.temperature == 1
+  path = tmp_path / 'run' / 'finetune' / 'stage.json'
+  write_json(path, {'steps': 1, 'calibration': {'temperature': 4.0}})
+  cooled = ssljax.load(tmp_path / 'run')
+  assert cooled.temperature == 4
+  for (_, before), (_, after) in zip(
+    plain.recognize(images), cooled.recognize(images), strict=True
+  ):
+    assert after < before
+
+
+def test_the_home_folder_is_expanded(workdir, monkeypatch):
+  monkeypatch.setenv('HOME', str(workdir.parent))
+  assert ssljax.load(f'~/{workdir.name}').stage == 'finetune'
+
+
+def test_a_reader_is_pickled_by_its_folder(loaded, workdir, tmp_path):
+  images = _images(2)
+  data = pickle.dumps(loaded)
+  assert len(data) < 1000
+  _assert_reads(pickle.loads(data).recognize(images), loaded.recognize(images))
+  shutil.copytree(workdir, tmp_path / 'run')
+  data = pickle.dumps(ssljax.load(tmp_path / 'run'))
+  shutil.rmtree(tmp_path / 'run')
+  # Raised here, it would end a pool's worker, and the pool wait for ever.
+  gone = pickle.loads(data)
+  for use in (gone.recognize, gone.encode, gone.outcomes):
+    with pytest.raises(UserError, match=r'Found no config\.json'):
+      use(images)
+
+
+def test_threads_share_a_reader(workdir):
+  loaded = ssljax.load(workdir)
+  images = [_images(count) for count in (1, 3, 2, 5, 1, 4)]
+  with concurrent.futures.ThreadPoolExecutor(4) as threads:
+    found = list(threads.map(loaded.recognize, images))
+  for readings, each in zip(found, images, strict=True):
+    _assert_reads(readings, loaded.recognize(each))
+
+
+@pytest.mark.slow  # starts a process
+def test_a_process_by_spawn_reads(loaded):
+  images = _images(2)
+  context = multiprocessing.get_context('spawn')
+  with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    found = pool.submit(loaded.recognize, images).result(timeout=120)
+  _assert_reads(found, loaded.recognize(images))
+
+
+@pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
+@pytest.mark.filterwarnings('ignore:.*fork:RuntimeWarning')
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='of systems that fork')
+def test_a_forked_process_says_what_to_do(loaded):
+  """JAX would hang there."""
+  images = _images(1)
+  with multiprocessing.get_context('fork').Pool(1) as pool:
+    waiting = pool.apply_async(loaded.recognize, (images,))
+    with pytest.raises(UserError, match=r"forked.*get_context\('spawn'\)"):
+      waiting.get(timeout=60)
+
+
+@pytest.mark.slow  # starts processes
+def test_programs_are_kept_for_later_processes(workdir, tmp_path):
+  """And a cache of the user's own, or JAX's config, stays as it was."""
+  program = (
+    'import sys, jax, numpy as np, ssljax\n'
+    'jax.jit(lambda x: x + 1)(1.0)  # JAX has looked for a cache before\n'
+    'if len(sys.argv) > 2:\n'
+    '  jax.config.update("jax_compilation_cache_dir", sys.argv[2])\n'
+    'before = jax.config.jax_compilation_cache_dir\n'
+    'loaded = ssljax.load(sys.argv[1])\n'
+    'shape = 1, loaded.height, loaded.width, 3\n'
+    'loaded.recognize(np.zeros(shape, np.uint8))\n'
+    'assert jax.config.jax_compilation_cache_dir == before\n'
+    'assert jax.config.jax_persistent_cache_min_compile_time_secs > 0\n'
+    'jax.jit(lambda x: x * 5)(1.0)\n'
+  )
+  clean = {k: v for k, v in os.environ.items() if 'CACHE' not in k}
+  environment = clean | {'SSLJAX_DATA_DIR': str(tmp_path)}
+
+  def run(*arguments):
+    command = [sys.executable, '-c', program, str(workdir), *arguments]
+    subprocess.run(command, env=environment, check=True)
+    return sorted(path.name for path in tmp_path.glob('compiled/*-cache'))
+
+  (kept,) = run()
+  assert 'predict' in kept
+  stamp = (tmp_path / 'compiled' / kept).stat().st_mtime_ns
+  assert run() == [kept]
+  assert (tmp_path / 'compiled' / kept).stat().st_mtime_ns == stamp
+  shutil.rmtree(tmp_path / 'compiled')
+  assert run(str(tmp_path / 'own')) == []

@@ -33,16 +33,17 @@ def each(images: Any) -> Iterator[Any]:
   Raises:
     UserError: what is neither an image nor several.
   """
+  given: Any = images
   if hasattr(images, '__array__') and not isinstance(images, Image.Image):
-    images = np.asarray(images)  # other libraries' arrays have it too
-    several = images.ndim not in (2, 3)
+    given = np.asarray(images)  # other libraries' arrays have it too
+    several = given.ndim not in (2, 3)
   else:
     one = (*PATHS, *BYTES, Image.Image)
     several = not isinstance(images, one) and not hasattr(images, 'read')
   try:
-    items = iter(images if several else [images])
+    items: Iterator[Any] = iter(given) if several else iter([given])
   except TypeError:
-    raise refusal(images) from None
+    raise refusal(given) from None
   return _opened(items)
 
 
