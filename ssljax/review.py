@@ -30,6 +30,7 @@ from ssljax.records import read_json
 from ssljax.reports import review
 from ssljax.tasks.task import EVALUATION_BATCH
 from ssljax.text import Charset
+from ssljax.trained import method_of
 from ssljax.workdir import is_run
 
 
@@ -73,7 +74,7 @@ def opened(workdir: pathlib.Path, stage: str | None = None) -> Trained:
   loaded = reader.load(workdir, stage=stage)
   folder = workdir if is_run(workdir) else workdir.parent
   run, name = dict(loaded.config), loaded.stage
-  method = reader.method_of(run, name, tasks.make(run))
+  method = method_of(run, name, tasks.make(run))
   charset, reads = loaded.charset, method.learns_labels
   if charset is None or method.predict is None or not reads:
     raise UserError(
