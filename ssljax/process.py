@@ -102,7 +102,7 @@ def compiled_kept() -> Iterator[None]:
 def _configure(options: dict[str, object]) -> None:
   for name, value in options.items():
     jax.config.update(name, value)
-  # JAX looks at them once only, when it first compiles.
+  # JAX otherwise stays with the folder that it has opened.
   compilation_cache.reset_cache()
 
 

@@ -10,6 +10,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from PIL import ExifTags, Image
 import ssljax
 from ssljax import build, decoding, programs, reader, tasks
 from ssljax.checkpoint import Checkpoints
+from ssljax.data import inputs
 from ssljax.data.images import fit
 from ssljax.errors import UserError
 from ssljax.records import write_json
@@ -480,17 +482,20 @@ def test_a_generator_is_read_piece_by_piece(loaded):
   _assert_reads(list(itertools.islice(found, 3)), expected)
 
 
-def test_an_image_is_taken_before_the_generator_goes_on(loaded, tmp_path):
-  paths = [tmp_path / f'{place}.png' for place in range(2)]
-  for path, image in zip(paths, _images(2), strict=True):
-    Image.fromarray(image).save(path)
+def test_an_image_is_taken_before_the_generator_goes_on():
+  """Which may close it then, or draw the next one into the same array."""
+  canvas = np.zeros(1)
 
-  def opened():
-    for path in paths:
-      with Image.open(path) as image:
-        yield image  # closed behind it
+  def drawn():
+    for shade in range(5):
+      canvas[:] = shade
+      yield canvas
 
-  np.testing.assert_array_equal(loaded.encode(opened()), loaded.encode(paths))
+  def slowly(image):
+    time.sleep(0.01)
+    return int(image[0])
+
+  assert list(inputs.prepared(drawn(), slowly)) == [0, 1, 2, 3, 4]
 
 
 def test_constraints_and_alternatives(loaded):
@@ -628,6 +633,8 @@ def test_programs_are_kept_for_later_processes(workdir, tmp_path):
     'loaded.recognize(np.zeros(shape, np.uint8))\n'
     'assert jax.config.jax_compilation_cache_dir == before\n'
     'assert jax.config.jax_persistent_cache_min_compile_time_secs > 0\n'
+    '# A program of the user, who has no cache.\n'
+    'jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)\n'
     'jax.jit(lambda x: x * 5)(1.0)\n'
   )
   clean = {k: v for k, v in os.environ.items() if 'CACHE' not in k}
