@@ -35,7 +35,8 @@ import numpy as np
 from PIL import Image
 
 import ssljax
-from ssljax import evals, reader, workdir
+from ssljax import evals, workdir
+from ssljax import trained as runs
 from ssljax.records import read_json, read_lines, write_json
 from ssljax.reports.tables import table
 
@@ -195,7 +196,7 @@ def score_stages(trained: pathlib.Path, new: pathlib.Path) -> list[dict]:
   found = []
   for stage in described['recipe']:
     folder = trained / stage
-    if not (workdir.is_finished(folder) and reader.reads(described, stage)):
+    if not (workdir.is_finished(folder) and runs.reads(described, stage)):
       continue
     samples = evals.per_sample(*readings(str(folder), new))
     logs = [
