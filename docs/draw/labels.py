@@ -270,7 +270,7 @@ def draw(shown: dict[str, list], path: pathlib.Path) -> None:
   axes.set_xscale('log')
   axes.set_xticks(every, [f'{number:,}' for number in every])
   axes.xaxis.set_minor_locator(NullLocator())
-  axes.set_ylim(top=1.02)
+  axes.set_ylim(0, 1.02)
   axes.grid(alpha=0.3)
   axes.set_xlabel('labels')
   axes.set_ylabel('edit-distance accuracy')

@@ -89,6 +89,7 @@ class Images:
       images=sorted(name for split in names.values() for name in split),
       skipped=self.skipped,
       sizes=(),
+      rows=(),
       frame=(int(frame[0]), int(frame[1])),
       splits={
         split: {

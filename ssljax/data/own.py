@@ -107,6 +107,7 @@ class Own:
       images=found.names,
       skipped=found.skipped,
       sizes=found.sizes,
+      rows=found.rows,
       frame=(found.fitted.frame.height, found.fitted.frame.width),
       splits={
         split: labels(split) for split in found.splits if split != 'unlabeled'

@@ -14,6 +14,8 @@ class Survey(NamedTuple):
     skipped: (file, reason) of the files that are not used.
     sizes: (width, height) of each picture before it is fitted to the frame;
       empty where they are not known.
+    rows: the rows of the frame that the text of each picture has, from the
+      first to the last that shows something; empty where they are not known.
     frame: (height, width) of what the network sees.
     splits: for each split in which labels count, the labels by file name: the
       text, or the class.
@@ -24,6 +26,7 @@ class Survey(NamedTuple):
   images: Sequence[str]
   skipped: Sequence[tuple[str, str]]
   sizes: Sequence[tuple[int, int]]
+  rows: Sequence[int]
   frame: tuple[int, int]
   splits: Mapping[str, Mapping[str, str]]
   classes: bool = False

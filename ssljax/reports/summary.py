@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssljax.data.images import size_in
 from ssljax.data.survey import Survey
 from ssljax.reports.tables import FEWEST, TOO_FEW
 
@@ -20,7 +19,6 @@ SHOWN = 40  # the most characters, classes or names that a line lists
 NAMES = 3  # the most files that a line names
 STAGES = 10  # the most stages that are listed
 RARE = 5  # a character that fewer training labels show is rare
-LOW = 24  # rows below which a line of text is hard to read
 # Characters that a person who types a label takes for each other.
 ALIKE = ('0OoQD', '1lI|', '2Zz', '5Ss', '6Gb', '8B', '9gq', 'cC', 'vuV', 'xX')
 
@@ -97,21 +95,7 @@ def image_lines(survey: Survey) -> list[str]:
     f'sizes in pixels: {_range(wide)} wide, {_range(tall)} high; the frame '
     f'that all are fitted to: {width} wide, {height} high'
   )
-  heights = [size_in(size, height, width)[1] for size in survey.sizes]
-  shown = f'in the frame a picture is {_range(heights)} rows high'
-  lines.append(f'{shown}, and its text somewhat less')
-  low = [
-    name
-    for name, rows in zip(survey.images, heights, strict=True)
-    if rows < min(LOW, height)
-  ]
-  if low:
-    needed = max(math.ceil(wide * height / tall) for wide, tall in survey.sizes)
-    lines.append(
-      f'{len(low):,} are less than {LOW} rows high, which is hard to read '
-      f'({_some(low)}); a wider frame shows them higher: '
-      f'--config.data.width={8 * math.ceil(needed / 8)}'
-    )
+  lines.append(f'in the frame their text is {_range(survey.rows)} rows high')
   return lines
 
 

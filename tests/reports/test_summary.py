@@ -19,6 +19,7 @@ def _survey(texts, *, test=(), **changes):
     images=names,
     skipped=[],
     sizes=[(120, 40)] * len(names),
+    rows=[30] * len(names),
     frame=(48, 144),
     splits={'train': train, 'test': tested} if test else {'train': train},
   )
@@ -80,17 +81,11 @@ def test_no_labels():
   assert _labels([], splits={}) == 'Labels: none of 1 images'
 
 
-def test_low_lines_are_told_with_the_width_that_helps():
-  sizes = [(120, 40), (900, 40), (120, 40)]
-  found = _survey(['01', '02'], sizes=sizes, frame=(48, 384))
+def test_the_height_of_the_text_is_told():
+  found = _survey(['01', '02'], rows=[17, 30, 30])
   told = '\n'.join(summary.image_lines(found))
-  # 900x40 fills 384 columns at 40 * 384 / 900 = 17 rows; 48 take 1080 columns.
-  assert 'a picture is 17 to 48 (median 48) rows high' in told
-  assert '1 are less than 24 rows high, which is hard to read (1.png)' in told
-  assert '--config.data.width=1080' in told
-  sound = '\n'.join(summary.image_lines(_survey(['01'])))
-  assert 'hard to read' not in sound
-  assert '120 wide, 40 high' in sound and '144 wide, 48 high' in sound
+  assert 'in the frame their text is 17 to 30 (median 30) rows high' in told
+  assert '120 wide, 40 high' in told and '144 wide, 48 high' in told
 
 
 def test_skipped_files_are_counted_and_odd_names_are_printable():
