@@ -73,7 +73,10 @@ class DataChanged(UserError):
 # What a dry run and a skipped file leave in a folder before it is claimed.
 EARLY = ('summary.txt', 'pictures.png', 'skipped.csv', lock.NAME)
 # The options of `config.data` that follow from what is in the user's folder.
-FOLLOWING = ('charset', 'classes', 'max_length', 'lengths', 'height', 'width')
+FOLLOWING = (
+  *('charset', 'classes', 'max_length', 'lengths', 'height', 'width'),
+  'labels',  # an option, but it says where the labels are that have changed
+)
 
 
 def check_claim(

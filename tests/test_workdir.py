@@ -189,6 +189,14 @@ def test_a_run_from_before_data_json_says_that_its_data_changed(tmp_path):
     workdir.check_claim(run, _own('own', contents='b'), _facts(80, 30))
 
 
+def test_corrections_are_labels_that_changed(tmp_path):
+  run = tmp_path / 'run'
+  workdir.claim(run, _own('own', contents='a'), _facts(80, 30))
+  after = _own('own', contents='b', labels='corrections.csv')
+  with pytest.raises(workdir.DataChanged, match='labels: 30 there, 33 here'):
+    workdir.check_claim(run, after, _facts(80, 33))
+
+
 def test_another_config_on_changed_data_is_another_config(tmp_path):
   run = tmp_path / 'run'
   workdir.claim(run, _own('own', contents='a'), _facts(80, 30))
