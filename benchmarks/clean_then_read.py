@@ -48,6 +48,9 @@ class Cleaned:
     self.splits = [split for split in dataset.splits if split != 'unlabeled']
     self._dataset, self._clean = dataset, clean
 
+  def files(self, split):
+    return self._dataset.files(split)
+
   def open(self, split):
     source = self._dataset.open(split)
     columns = source.gather(range(len(source)))

@@ -206,7 +206,7 @@ def _finished(workdir, stages):
   config = {'recipe': list(stages), **{name: {'take': {}} for name in stages}}
   (workdir / 'config.json').write_text(json.dumps(config))
   for name, (value, labels) in stages.items():
-    protocol = {'evaluation': 'classifier', 'labels': labels, 'test': 9}
+    protocol = {'evaluation': 'classifier', 'labels': labels, 'test': 90}
     figure = {'value': value, 'low': value, 'high': value, 'protocol': protocol}
     done = {'flops': 1e12, 'evaluation': {'classifier': figure}}
     (workdir / name).mkdir()

@@ -174,11 +174,12 @@ def read_splits(
     found['validation'] = figures(read(dataset.open('validation')))
   rows = []
   for split in filter(is_test, dataset.splits):
-    test = dataset.open(split)
+    test, files = dataset.open(split), dataset.files(split)
     parts = read(test, second=True)
     found[split] = figures(parts)
     for place, (reading, label, layout) in enumerate(zip(*parts, strict=True)):
-      example = test.describe(place).name, split, test.layouts[layout], label
+      name = files[place] if files else test.describe(place).name
+      example = name, split, test.layouts[layout], label
       rows.append((*example, *described(reading)))
   if rows:
     write_predictions(folder / 'predictions.csv', rows)

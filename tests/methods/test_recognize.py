@@ -190,4 +190,4 @@ def test_what_the_loss_asks_for_is_what_the_decoder_reads(behind):
       'valid': np.ones(len(texts), bool),
     }
     found, _, _ = reading.read(predict, [batch], CHARSET)
-    assert found == texts
+    assert [reading.text for reading in found] == texts

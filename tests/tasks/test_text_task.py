@@ -191,6 +191,6 @@ def test_a_test_split_needs_no_sheet(tmp_path):
 
 def test_validation_of_ones_own_has_figures_and_no_readings(tmp_path):
   found = _evaluate(('unlabeled', 'train', 'validation', 'test'), tmp_path)
-  assert set(found) == {'fit', 'validation', 'test'}
+  assert set(found) == {'fit', 'validation', 'test', 'calibration'}
   with (tmp_path / 'predictions.csv').open(newline='') as file:
     assert {row['split'] for row in csv.DictReader(file)} == {'test'}
