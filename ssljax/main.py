@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
   name = workdir.name_of(config, flags.config_file().stem)
   folder = pathlib.Path(flags.WORKDIR.value or name)
   data_dir = os.path.expanduser(
-    flags.DATA_DIR.value or os.environ.get('SSLJAX_DATA_DIR', '~/.cache/ssljax')
+    flags.DATA_DIR.value or process.default_data_dir()
   )
   process.keep_compiled(data_dir)
   jax.config.update('jax_disable_most_optimizations', not config.optimize)

@@ -24,7 +24,7 @@ class Program:
 
   Args:
     function: `(*variables, images, widths) -> results`, of arrays.
-    variables: its first arguments.
+    variables: its first arguments, on the device.
     size: (height, width) of the images.
     stride: the columns of a frame, if the results are frames that do not depend
       on the padding behind them. Images of half the width are then read without
@@ -40,7 +40,7 @@ class Program:
     stride: int | None = None,
   ):
     self._function, self._size, self._stride = function, size, stride
-    self._variables = jax.device_put(variables)
+    self._variables = variables
     self._compiled: dict[tuple[int, int], Callable[..., jax.Array]] = {}
     self._compiling = threading.Lock()
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
+import jax
 import numpy as np
 
 from ssljax import decoding, process, tasks, trained
@@ -39,6 +40,8 @@ class Reader:
       keeps its aspect and is padded; of other images the middle is cut out.
     temperature: by which the logits are divided, so that the confidence is the
       share of such readings that are right; 1 if the run has not chosen one.
+    method: what was trained.
+    variables: its params and its state, on the device.
   """
 
   def __init__(
@@ -59,14 +62,17 @@ class Reader:
     self.height, self.width = shape['height'], shape['width']
     figures = read_json(folder / 'stage.json')
     self.temperature = figures.get('calibration', {}).get('temperature', 1.0)
-    variables = state['params'], state['method_state']
+    self.method = method
+    self.variables = jax.device_put((state['params'], state['method_state']))
     size = self.height, self.width
-    self._encode = Program(method.encode, variables, size)
+    self._encode = Program(method.encode, self.variables, size)
     self._predict = None
     can_read = task.charset is not None and method.learns_labels
     if can_read and method.predict is not None:
       stride = trained.stride_of(run, self.stage)
-      self._predict = Program(method.predict, variables, size, stride=stride)
+      self._predict = Program(
+        method.predict, self.variables, size, stride=stride
+      )
 
   def __reduce__(self):
     return reopened, (self._folder.parent, self.stage)

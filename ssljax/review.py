@@ -10,6 +10,7 @@ corrections.csv, which the next run takes:
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import sys
@@ -20,17 +21,14 @@ import jax
 import numpy as np
 from PIL import Image
 
-from ssljax import process, reader, tasks
-from ssljax.checkpoint import read
+from ssljax import process, reader
 from ssljax.data import datasets, images, pipeline, sources
 from ssljax.data.own import RENDERED
 from ssljax.errors import UserError
 from ssljax.evals import doubt
-from ssljax.records import read_json
 from ssljax.reports import review
 from ssljax.tasks.task import EVALUATION_BATCH
 from ssljax.text import Charset
-from ssljax.trained import method_of
 from ssljax.workdir import is_run
 
 
@@ -72,26 +70,20 @@ def opened(workdir: pathlib.Path, stage: str | None = None) -> Trained:
     UserError: as `reader.load`, or the stage does not read.
   """
   loaded = reader.load(workdir, stage=stage)
-  folder = workdir if is_run(workdir) else workdir.parent
-  run, name = dict(loaded.config), loaded.stage
-  method = method_of(run, name, tasks.make(run))
-  charset, reads = loaded.charset, method.learns_labels
-  if charset is None or method.predict is None or not reads:
+  method, charset = loaded.method, loaded.charset
+  if charset is None or method.predict is None or not method.learns_labels:
     raise UserError(
-      f'Found stage {name!r}, which does not read text; expected a stage that '
-      'was trained on labels of text. Name another one by --stage.'
+      f'Found stage {loaded.stage!r}, which does not read text; expected a '
+      'stage that was trained on labels of text. Name another one by --stage.'
     )
-  saved = read(folder / name / 'checkpoints', 'params', 'method_state').state
-  variables = jax.device_put((saved['params'], saved['method_state']))
   predict, encode = jax.jit(method.predict), jax.jit(method.encode)
-  figures = read_json(folder / name / 'stage.json')
   return Trained(
-    name,
-    run,
+    loaded.stage,
+    dict(loaded.config),
     charset,
-    figures.get('calibration', {}).get('temperature', 1.0),
-    lambda *arrays: predict(*variables, *arrays),
-    lambda *arrays: encode(*variables, *arrays),
+    loaded.temperature,
+    functools.partial(predict, *loaded.variables),
+    functools.partial(encode, *loaded.variables),
   )
 
 

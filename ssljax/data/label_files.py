@@ -33,13 +33,6 @@ class Plan(NamedTuple):
   warnings: list[str]
 
 
-def is_label_file(file: str) -> bool:
-  """Whether a path, relative to the folder, is of one of its own tables."""
-  *folders, name = pathlib.PurePosixPath(file).parts
-  inside = not folders or (len(folders) == 1 and split_named(folders[0]))
-  return bool(inside) and any(name.casefold() in names for names in NAMES)
-
-
 def plan(directory: pathlib.Path, labels: str) -> Plan:
   """Reads the option `labels` as `labels.read_labels` describes it.
 

@@ -405,7 +405,8 @@ def test_configs_see_labels_where_they_are_read(read, tmp_path):
   for name in ('Test/Metadata.JSONL', 'LABELS.tsv'):
     (tmp_path / name).write_text('')
     assert common.has_labels(str(tmp_path)), name
-    assert label_files.is_label_file(name)
+    tables, _ = label_files.own_tables(tmp_path)
+    assert tables == [tmp_path / name]
     (tmp_path / name).unlink()
 
 
