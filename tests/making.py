@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax
 import numpy as np
 
 from ssljax import build, recipe, tasks
@@ -55,3 +56,14 @@ def text_source(texts, width=96):
     'extents': np.full((count, 6, 2), -1, np.float32),
   }
   return sources.MemorySource(columns, ('arcs',))
+
+
+def arrays(method, batch):
+  """Random params and method_state, because initializing would compile."""
+  shapes = jax.eval_shape(method.init, jax.random.key(0), batch)
+  rng = np.random.default_rng(3)
+  params, method_state = jax.tree.map(
+    lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes
+  )
+  # Small and positive, as the variances that the head divides by.
+  return params, jax.tree.map(lambda x: np.abs(x) / 10, method_state)

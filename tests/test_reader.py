@@ -38,20 +38,14 @@ ORIENTATION = ExifTags.Base.Orientation
 
 @functools.cache
 def _trained(stage):
-  """(method, state): random arrays, as initializing would compile."""
+  """(method, state) of random arrays."""
   method = making.method(CONFIG, stage)
   batch = {
     'image': np.zeros((8, HEIGHT, WIDTH, 3), np.uint8),
     'index': np.arange(8, dtype=np.int32),
     'label': np.ones((8, 6), np.int32),
   }
-  shapes = jax.eval_shape(method.init, jax.random.key(0), batch)
-  rng = np.random.default_rng(3)
-  params, method_state = jax.tree.map(
-    lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes
-  )
-  # Small and positive, as the variances that the head divides by.
-  method_state = jax.tree.map(lambda x: np.abs(x) / 10, method_state)
+  params, method_state = making.arrays(method, batch)
   if 'head' in params:
     params['head']['Dense_1']['bias'][BLANK] = -20  # padding too is to write
   return method, {'params': params, 'method_state': method_state}

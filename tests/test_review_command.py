@@ -4,7 +4,6 @@ import csv
 import re
 import shutil
 
-import jax
 import making
 import numpy as np
 import pytest
@@ -51,7 +50,7 @@ def _config(directory):
 
 
 def _save(folder, config, stage):
-  """A stage of random arrays, because initializing would compile."""
+  """A stage of random arrays."""
   method, task = making.method(config, stage), tasks.make(config)
   batch = {
     'image': np.zeros((8, config.data.height, config.data.width, 3), np.uint8),
@@ -59,12 +58,7 @@ def _save(folder, config, stage):
     'label': np.ones((8, 3), np.int32),
     'width': np.full(8, config.data.width, np.int32),
   }
-  shapes = jax.eval_shape(method.init, jax.random.key(0), batch)
-  rng = np.random.default_rng(3)
-  params, method_state = jax.tree.map(
-    lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes
-  )
-  method_state = jax.tree.map(lambda x: np.abs(x) / 10, method_state)
+  params, method_state = making.arrays(method, batch)
   if 'head' in params:
     params['head']['Dense_1']['bias'][BLANK] = 2
   metadata = {'config': config.to_dict(), 'stage': stage, **task.metadata}
