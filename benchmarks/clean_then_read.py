@@ -101,7 +101,9 @@ def main(
   """Prints the table; `config` has the readers' stage, laptop's by default."""
   keep_heap()
   run, workdir = pathlib.Path(run), pathlib.Path(workdir)
-  config = config or supervised_ocr.get_config('laptop')
+  if config is None:
+    config = supervised_ocr.get_config('laptop')
+    config.supervised.data.count = 500
   config.data = ConfigDict(read_json(run / 'config.json')).data
   config.recipe = ('supervised',)
   data_dir = str(pathlib.Path(data_dir).expanduser())

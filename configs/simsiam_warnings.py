@@ -34,6 +34,7 @@ def get_config(arg=None):
   for title, change in VARIANTS.items():
     plain = stages(scale, SIMSIAM | change)
     if scale == 'laptop':
+      text.relabelled(plain, count=500)
       plain['pretrain'].steps, plain['finetune'].steps = 400, 650
     labels = f'{plain["finetune"].data.count} labels'
     made = text.linked(plain, title.replace(' ', '_'))

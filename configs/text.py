@@ -117,7 +117,7 @@ SIZES = {
   'laptop': {
     'steps': (400, 250, 1000, 2400),
     'batches': (48, 16, 16),
-    'labels': 500,
+    'labels': 100,
     'rendered': 3000,
   },
   'gpu': {
@@ -415,8 +415,15 @@ def rendered(scale: str) -> ConfigDict:
   return labelled(size, split='rendered', count=None, steps=steps)
 
 
-def linked(plain: dict, suffix: str) -> dict:
-  """The stages `pretrain`, `head` and `finetune`, renamed by a suffix.
+def relabelled(plain: dict, **chosen) -> dict:
+  """The stages of a method, whose labels are chosen by options of `data`."""
+  for stage in ('head', 'finetune', 'self_train', 'supervised'):
+    plain[stage].data.update(chosen)
+  return plain
+
+
+def linked(plain: dict, suffix: str, chain=STARTS['pretrain']) -> dict:
+  """The stages of a chain, by default up to `finetune`, renamed by a suffix.
 
   A table holds the stages of many methods. Each stage therefore needs a name of
   its own, and `take` has to give the new name of the stage that it takes parts
@@ -425,13 +432,13 @@ def linked(plain: dict, suffix: str) -> dict:
   Args:
     plain: the stages of a method by their plain names; `take` is changed.
     suffix: is added to each name.
+    chain: the plain names of the stages that are returned.
   """
-  names = {stage: f'{stage}_{suffix}' for stage in plain}
-  plain['head'].take.encoder = names['pretrain']
-  plain['finetune'].take.update(encoder=names['head'], head=names['head'])
-  return {
-    names[stage]: plain[stage] for stage in ('pretrain', 'head', 'finetune')
-  }
+  names = {stage: f'{stage}_{suffix}' for stage in chain}
+  for stage in chain:
+    took = plain[stage].take
+    plain[stage].take = {part: names[origin] for part, origin in took.items()}
+  return {names[stage]: plain[stage] for stage in chain}
 
 
 # The rows of a comparison over labels. The whole recipe is pretraining, the
@@ -483,44 +490,46 @@ def label_set(scale: str, seed: int, name: str, **chosen):
   }, last
 
 
-def methods_table(options, methods: dict, pretraining: int) -> ConfigDict:
-  """A table of methods, each with a head on frozen features and finetuned.
+def methods_table(options, methods: dict) -> ConfigDict:
+  """A table of methods: a head on frozen features, finetuned, self-trained.
 
   The table also has a head on an untrained encoder, and supervised training.
-  All rows use the same labels.
+  All rows of a seed use the same labels, and each seed has other ones.
 
   Args:
-    options: the options of the config: `scale` and `seeds`.
-    methods: the `stages` function of each method by title.
-    pretraining: at `laptop`, the steps of pretraining, which replace the full
+    options: the options of the config: `scale`, `seeds` and `labels`, their
       number.
+    methods: the `stages` function of each method by title.
   """
+  lasts = {
+    'head': 'head',
+    'finetune': 'finetune',
+    'self_train': 'finetune + self-training',
+  }
+  title_of = f'{options.labels} labels'
 
   def of_seed(scale, seed):
-    plain = next(iter(methods.values()))(scale)
+    chosen = {'count': options.labels, 'draw': seed}
+    plain = relabelled(next(iter(methods.values()))(scale), **chosen)
     plain['head'].take = {}
     made = {f'random_{seed}': plain['head']}
     made[f'supervised_{seed}'] = plain['supervised']
-    labels = f'{plain["supervised"].data.count} labels'
-    rows = {(labels, 'random encoder + head'): f'random_{seed}'}
-    rows[labels, SAME] = f'supervised_{seed}'
+    rows = {(title_of, 'random encoder + head'): f'random_{seed}'}
+    rows[title_of, SAME] = f'supervised_{seed}'
     for title, make in methods.items():
-      name = title.lower().replace(' ', '_').replace('-', '_')
-      each = make(scale)
-      if scale == 'laptop':
-        first, full = each['pretrain'], SIZES[scale]['steps'][0]
-        first.steps = first.steps * pretraining // full
-        if 'hold' in first.optimizer:
-          first.optimizer.hold = {'prototypes': pretraining // 20}
-      made |= linked(each, f'{name}_{seed}')
-      for last in ('head', 'finetune'):
-        rows[labels, f'{title} + {last}'] = f'{last}_{name}_{seed}'
+      name = f'{title.lower().replace(" ", "_").replace("-", "_")}_{seed}'
+      each = relabelled(make(scale), **chosen)
+      made |= linked(each, name, ('pretrain', *lasts))
+      for last, row in lasts.items():
+        rows[title_of, f'{title} + {row}'] = f'{last}_{name}'
     return made, rows
 
   config = table(base(options.scale), options.seeds, of_seed)
-  pairs = [(f'{title} + finetune', SAME) for title in methods]
+  pairs = [(f'{title} + {lasts["finetune"]}', SAME) for title in methods]
   config.differences = tuple(pairs)
-  config.product = 'finetune_simclr_0'
+  config.product = next(
+    stage for stage in config.recipe if stage.startswith('self_train')
+  )
   return config
 
 

@@ -171,12 +171,12 @@ def test_laptop_is_what_the_readme_says():
   assert config.data.counts.test >= 2000
   assert tuple(config.data.layouts) == ('arcs', 'colors', 'textured', 'hollow')
   for stage in ('head', 'finetune', 'supervised'):
-    assert config[stage].data.count == 500
+    assert config[stage].data.count == 100
     assert not config[stage].data.layouts
   # What all stages before it cost.
   assert config.supervised.match_compute == config.recipe[:-1]
   assert config.recipe[:-1] == ('pretrain', 'head', 'finetune', 'self_train')
-  assert config.self_train.data.count == 500
+  assert config.self_train.data.count == 100
   assert config.self_train.views == config.finetune.views
   assert config.supervised.views == config.finetune.views == config.head.views
 
@@ -435,3 +435,31 @@ def test_overrides_keep_their_types():
     config.pretrain.epochs = 'abc'
   with pytest.raises(AttributeError, match='epochs'):
     config.pretrain.epoch = 3
+
+
+def test_methods_on_text_are_compared_after_self_training_too():
+  config = _config(
+    'text_methods', 'laptop,seeds=2,labels=40,methods=SimCLR+MoCo v2'
+  )
+  rows = {row: stages for _, row, stages in config.rows}
+  assert rows['MoCo v2 + finetune + self-training'] == (
+    'self_train_moco_v2_0',
+    'self_train_moco_v2_1',
+  )
+  assert {name.partition(' +')[0] for name in rows} == {
+    'random encoder',
+    'supervised, same labelled steps',
+    'SimCLR',
+    'MoCo v2',
+  }
+  for seed in range(2):  # each has labels of its own, which its rows share
+    for stage in (name for name in config.recipe if name.endswith(f'_{seed}')):
+      if not stage.startswith('pretrain'):
+        data = config[stage].data
+        assert (data.count, data.draw) == (40, seed)
+    assert config[f'self_train_simclr_{seed}'].take.to_dict() == {
+      'encoder': f'finetune_simclr_{seed}',
+      'head': f'finetune_simclr_{seed}',
+    }
+  with pytest.raises(ValueError, match=r'methods SimLR; expected some of SimC'):
+    _config('text_methods', 'methods=SimLR+BYOL')

@@ -185,10 +185,10 @@ def test_tasks_on_text_keep_their_pace_among_others():
     title: config[f'pretrain_{title}_0'] for title in ('simclr', 'jigsaw')
   }
   assert {(each.batch_size, each.steps) for each in stages.values()} == {
-    (48, 300)
+    (48, 400)
   }
   paced = config.pretrain_autoencoder_0
-  assert (paced.batch_size, paced.steps) == (16, 1200)
+  assert (paced.batch_size, paced.steps) == (16, 1600)
 
 
 @pytest.mark.parametrize('scale', ['smoke', 'laptop', 'article'])
