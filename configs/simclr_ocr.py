@@ -11,13 +11,15 @@ labelled images.
   python -m ssljax.main --config=configs/simclr_ocr.py:laptop
 
 On your own images, with or without a `labels.csv` (columns `file,text`) among
-them; with the texts in their names; with a table of corrections; and from an
-encoder that another run has pretrained:
+them; with the texts in their names; with a table of corrections; from an
+encoder that another run has pretrained; and without supervised training beside
+it, which takes half of the time:
 
   python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR
   python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,labels=names
   python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,labels=FILE
   python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,take=RUN
+  python -m ssljax.main --config=configs/simclr_ocr.py:data=DIR,compare=False
 
 Views, sizes and optimizers of all scales: `configs/text.py`.
 """

@@ -312,7 +312,8 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   folder without labels starts with rendered text where `charset` is named, and
   is only pretrained on where it is not. The
   option `take=RUN` replaces pretraining by an encoder that another run has
-  pretrained.
+  pretrained. `compare=False` leaves out supervised training, which otherwise
+  spends as much as all other stages together.
 
   Args:
     arg: the argument of the config.
@@ -324,7 +325,7 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
     ValueError: an unknown start, or one that does not go with the data.
   """
   known = dict.fromkeys(('data', 'charset', 'labels', 'take', 'start'), '')
-  options = common.parse_arg(arg, **(known | further))
+  options = common.parse_arg(arg, **(known | {'compare': True} | further))
   if options.labels and not options.data:
     raise ValueError(
       f'Found labels={options.labels} without data=DIR; expected both.'
@@ -342,7 +343,7 @@ def recipe(arg, title: str, stages, **further) -> ConfigDict:
   config.recipe = tuple(
     each for each in chain if each != 'pretrain' or not options.take
   )
-  if 'finetune' in chain:
+  if 'finetune' in chain and options.compare:
     config.recipe += ('supervised',)
   config.update({name: made[name] for name in config.recipe})
   labels = f'{made["finetune"].data.count or "40,000"} labels, all layouts'

@@ -279,6 +279,11 @@ def test_own_images_and_the_encoder_of_another_run(tmp_path):
   assert config.finetune.data.count is config.self_train.data.count is None
   chain = ('pretrain', 'head', 'finetune', 'self_train')
   assert config.recipe == (*chain, 'supervised')
+  alone = _config('simclr_ocr', f'data={tmp_path},compare=False')
+  assert alone.recipe == chain and 'supervised' not in alone
+  assert [row for _, row, _ in alone.rows] == [
+    row for _, row, _ in config.rows[:-1]
+  ]
   config = _config('simclr_ocr', f'laptop,data={tmp_path},take=/runs/other')
   assert config.recipe == (*chain[1:], 'supervised')
   assert config.supervised.match_compute == chain[1:]
