@@ -28,8 +28,9 @@ SETS = {
 }
 
 
-# These rows take half of the time, and run after all others of all draws.
-LAST = ('twice', 'alone', 'begun', 'random')
+# These rows take half of the time. They run after all others of all draws, one
+# label set after another.
+LAST = ('alone', 'begun', 'random', 'twice')
 
 
 def of_draw(scale: str, draw: int):
@@ -45,15 +46,22 @@ def of_draw(scale: str, draw: int):
   return stages, rows
 
 
+def place(stage: str) -> tuple[int, ...]:
+  """Sorts the stages of all draws."""
+  row, name, *_ = stage.split('_')
+  if row not in LAST:
+    return (0,)
+  names = [name for name, *_ in SETS.values()]
+  return 1, names.index(name), LAST.index(row)
+
+
 def get_config(arg=None):
   """`--config=configs/labels_ocr.py:SCALE,draws=3`."""
   options = common.parse_arg(arg, scales=('smoke', 'laptop'), draws=3)
   config = text.base(options.scale)
   config.data.counts.train = max(config.data.counts.train, 1150)  # of `smoke`
   config = text.table(config, options.draws, of_draw)
-  config.recipe = tuple(
-    sorted(config.recipe, key=lambda stage: stage.split('_')[0] in LAST)
-  )
+  config.recipe = tuple(sorted(config.recipe, key=place))
   config.differences = ((text.ROWS['whole'], text.ROWS['once']),)
   config.labelled_layouts = {PART: LAYOUTS}
   config.product = 'whole_all500_0'

@@ -97,10 +97,55 @@ def test_pretext_shows_the_last_pictures(tmp_path):
 
 
 @pytest.mark.slow  # starts a process
-def test_the_page_of_labels_is_of_its_results():
-  if not (DOCS / 'results' / 'labels.json').exists():
-    pytest.skip('the comparison of labels has no results yet')
-  _draw('labels', '--check')
+@pytest.mark.parametrize('name', ['labels', 'folders'])
+def test_a_page_is_of_its_results(name):
+  _draw(name, '--check')
+
+
+def test_the_page_of_folders_has_the_means_over_draws(tmp_path):
+  """Of each number of labels and start, in the order of the stages."""
+  folders = runpy.run_path(str(SCRIPTS / 'folders.py'))['main']
+
+  def record(labels, start, row, accuracy, exact):
+    return {
+      'labels': labels,
+      'start': start,
+      'row': row,
+      'edit_distance_accuracy': accuracy,
+      'exact_match': exact,
+      'tflop': 2.04,
+    }
+
+  found = [
+    record(30, 'rendered', 'finetune', 0.7, 0.2),
+    record(30, 'rendered', 'finetune', 0.9, 0.4),
+    record(0, 'both', 'self-training', 0.8, 0.3),
+    record(30, 'pretrain', 'finetune', 0.6, 0.1),
+  ]
+  for name in ('captcha', 'handwriting'):
+    write_json(tmp_path / 'results' / f'{name}.json', found)
+  with pytest.raises(SystemExit, match=r'Found folders.md of other'):
+    folders(['--check'], tmp_path)
+  folders([], tmp_path)
+  folders(['--check'], tmp_path)
+  lines = (tmp_path / 'folders.md').read_text().splitlines()
+  cells = [
+    tuple(cell.strip() for cell in line.strip('|').split('|'))
+    for line in lines
+    if line.startswith(('|      0', '|     30'))
+  ]
+  kind = [
+    ('0', 'pretraining, then rendered text', 'self-training'),
+    ('30', 'pretraining', 'finetune'),
+    ('30', 'rendered text', 'finetune'),
+  ]
+  figures = [
+    ('0.800', '0.300', '2.0', '1'),
+    ('0.600', '0.100', '2.0', '1'),
+    ('0.800 ± 0.141', '0.300 ± 0.141', '2.0', '2'),
+  ]
+  expected = [(*a, *b) for a, b in zip(kind, figures, strict=True)]
+  assert cells == expected * 2
 
 
 def _record(labels, row, accuracy, *, layouts='all', sd=0.015):
