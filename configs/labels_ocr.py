@@ -5,11 +5,9 @@ a mean teacher (arXiv 1703.01780).
 For: 10, 30, 100 and 500 labels of all layouts, and 500 labels of two layouts
 only, while the unlabelled images show all four. Every row of a label set has
 the same labels, views and settings (AdamW at 2e-3, which was not tuned for any
-row), and each draw of the labels has a training seed of its own. FLOPs have
-everything in them: pretraining, head, teacher.
+row), and each draw of the labels has a training seed. FLOPs have all in them.
 Expected: `docs/labels.md`.
-Cost at `laptop`: about six hours on 2 CPU cores, resumable; what has been done
-can be looked at in between.
+Cost at `laptop`: about six hours on 2 CPU cores, and a part is a result too.
 
   python -m ssljax.main --config=configs/labels_ocr.py --workdir=RUN
   python docs/draw/labels.py RUN
@@ -26,11 +24,9 @@ SETS = {
   PART: ('part500', 500, LAYOUTS),
   '10 labels': ('all10', 10, ()),
 }
-
-
-# These rows take half of the time. They run after all others of all draws, one
-# label set after another.
-LAST = ('alone', 'begun', 'random', 'twice')
+# These stages run after all others of all draws, one label set after another.
+ROWS = 'alone', 'begun', 'random', 'twice'
+LAST = [f'{row}_{name}' for name, *_ in SETS.values() for row in ROWS]
 
 
 def of_draw(scale: str, draw: int):
@@ -46,13 +42,9 @@ def of_draw(scale: str, draw: int):
   return stages, rows
 
 
-def place(stage: str) -> tuple[int, ...]:
-  """Sorts the stages of all draws."""
-  row, name, *_ = stage.split('_')
-  if row not in LAST:
-    return (0,)
-  names = [name for name, *_ in SETS.values()]
-  return 1, names.index(name), LAST.index(row)
+def place(stage: str) -> int:
+  name = stage.rpartition('_')[0]
+  return LAST.index(name) if name in LAST else -1
 
 
 def get_config(arg=None):
