@@ -11,7 +11,7 @@ Cost: `laptop` at most 30 minutes a seed on 2 CPU cores, `gpu` 25 on one GPU.
   python -m ssljax.main --config=configs/article_table.py:laptop,seeds=3
 """
 
-from configs import common, simclr_ocr, simsiam_ocr, text
+from configs import common, simclr_ocr, simsiam_ocr, tables, text
 
 METHODS = {'SimSiam': simsiam_ocr.stages, 'SimCLR': simclr_ocr.stages}
 UNSEEN = ', unseen layouts unlabelled'
@@ -24,7 +24,7 @@ def longer(make, scale: str) -> dict:
   """A method's stages; at `laptop` more labels and steps, for nine layouts."""
   made = make(scale)
   if scale == 'laptop':
-    text.relabelled(made, count=500)
+    tables.relabelled(made, count=500)
     made['pretrain'].steps, made['finetune'].steps = 1000, 1250
     made['supervised'].steps = made['head'].steps + 1250
   return made
@@ -41,10 +41,10 @@ def of_seed(scale: str, seed: int):
       made = longer(make, scale)
       made['pretrain'].data.split = f'unlabeled{also}'
       name = title.lower() + ('_all' if also else '')
-      stages |= text.linked(made, f'{name}_{seed}')
+      stages |= tables.linked(made, f'{name}_{seed}')
       rows[labels, f'{title} + finetune{suffix}'] = f'finetune_{name}_{seed}'
   equal = longer(simclr_ocr.stages, scale)['supervised']
-  stages[f'equal_{seed}'] = text.of_equal_cost(equal, f'simclr_{seed}')
+  stages[f'equal_{seed}'] = tables.of_equal_cost(equal, f'simclr_{seed}')
   return stages, rows | {(labels, EQUAL): f'equal_{seed}'}
 
 
@@ -52,7 +52,7 @@ def get_config(arg=None):
   """`--config=configs/article_table.py:SCALE,seeds=1`."""
   options = common.parse_arg(arg, scales=text.SCALES, seeds=1)
   data = common.data(options.scale, layouts=common.SEEN_LAYOUTS, unseen=0.5)
-  config = text.table(text.base(options.scale, data), options.seeds, of_seed)
+  config = tables.table(text.base(options.scale, data), options.seeds, of_seed)
   pairs = [(SIMCLR, SUPERVISED), (SIMCLR, EQUAL), (SIMSIAM, SUPERVISED)]
   pairs += [(f'{each}{UNSEEN}', each) for each in (SIMCLR, SIMSIAM)]
   config.differences, config.published = tuple(pairs), PUBLISHED

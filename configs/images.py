@@ -292,8 +292,8 @@ def self_training(
 def label_set(dataset: str, scale: str, labels: int, seed: int):
   """Every way to learn classes from one draw of the labels.
 
-  The rows are those of `text.ROWS` of these names. All but the first spend the
-  FLOPs of the whole recipe, which is pretraining, finetuning and self-training.
+  The rows are those of `tables.ROWS` of these names. All but the first spend
+  the FLOPs of the whole recipe: pretraining, finetuning and self-training.
 
   Args:
     dataset: the name of the data set.

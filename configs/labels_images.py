@@ -17,7 +17,7 @@ minutes, `glyphs` about two hours (estimated from the FLOPs).
 """
 
 from configs import common, images, simclr_images
-from configs.text import ROWS
+from configs.tables import ROWS
 
 LABELS = (1, 5, 10)  # of each class
 

@@ -13,7 +13,7 @@ Cost at `laptop`: about six hours on 2 CPU cores, and a part is a result too.
   python docs/draw/labels.py RUN
 """
 
-from configs import common, simclr_ocr, text
+from configs import common, simclr_ocr, tables, text
 
 LAYOUTS = ('arcs', 'colors')
 PART = '500 labels of arcs and colors'
@@ -34,11 +34,11 @@ def of_draw(scale: str, draw: int):
   stages, rows = {}, {}
   stages[f'pretrain_{draw}'] = simclr_ocr.stages(scale)['pretrain']
   for title, (name, count, layouts) in SETS.items():
-    made, last = text.label_set(
+    made, last = tables.label_set(
       scale, draw, name, count=count, layouts=layouts, draw=draw
     )
     stages |= made
-    rows |= {(title, text.ROWS[row]): stage for row, stage in last.items()}
+    rows |= {(title, tables.ROWS[row]): stage for row, stage in last.items()}
   return stages, rows
 
 
@@ -52,9 +52,9 @@ def get_config(arg=None):
   options = common.parse_arg(arg, scales=('smoke', 'laptop'), draws=3)
   config = text.base(options.scale)
   config.data.counts.train = max(config.data.counts.train, 1150)  # of `smoke`
-  config = text.table(config, options.draws, of_draw)
+  config = tables.table(config, options.draws, of_draw)
   config.recipe = tuple(sorted(config.recipe, key=place))
-  config.differences = ((text.ROWS['whole'], text.ROWS['once']),)
+  config.differences = ((tables.ROWS['whole'], tables.ROWS['once']),)
   config.labelled_layouts = {PART: LAYOUTS}
   config.product = 'whole_all500_0'
   return config

@@ -12,7 +12,7 @@ Cost at `laptop`: about 10 minutes on 2 CPU cores.
   python -m ssljax.main --config=configs/simsiam_warnings.py:laptop
 """
 
-from configs import common, text
+from configs import common, tables, text
 from configs.simsiam_ocr import SIMSIAM, stages
 
 VARIANTS = {
@@ -34,10 +34,10 @@ def get_config(arg=None):
   for title, change in VARIANTS.items():
     plain = stages(scale, SIMSIAM | change)
     if scale == 'laptop':
-      text.relabelled(plain, count=500)
+      tables.relabelled(plain, count=500)
       plain['pretrain'].steps, plain['finetune'].steps = 400, 650
     labels = f'{plain["finetune"].data.count} labels'
-    made = text.linked(plain, title.replace(' ', '_'))
+    made = tables.linked(plain, title.replace(' ', '_'))
     config.update(made)
     recipe += made
     rows.append((labels, title, (recipe[-1],)))

@@ -11,13 +11,13 @@ Cost at `laptop`: about 20 minutes on 2 CPU cores.
   python -m ssljax.main --config=configs/text_fractions.py:laptop
 """
 
-from configs import common, simclr_ocr, text
+from configs import common, simclr_ocr, tables, text
 
 FRACTIONS = (0.01, 0.05, 0.1, 1.0)
 LAST = {
   'SimCLR + head': 'head',
   'SimCLR + finetune': 'finetune',
-  text.SAME: 'supervised',
+  tables.SAME: 'supervised',
 }
 
 

@@ -25,7 +25,7 @@ from configs import (
   simclr_ocr,
   simsiam_ocr,
   swav_ocr,
-  text,
+  tables,
 )
 
 METHODS = {
@@ -54,4 +54,4 @@ def get_config(arg=None):
       f'Found the methods {", ".join(unknown)}; expected some of '
       f'{", ".join(METHODS)}, with + between them.'
     )
-  return text.methods_table(options, {name: METHODS[name] for name in names})
+  return tables.methods_table(options, {name: METHODS[name] for name in names})

@@ -10,7 +10,7 @@ import making
 import ml_collections
 import pytest
 
-from configs import common, text
+from configs import common, tables
 from ssljax.data import layouts
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,7 +31,7 @@ SCALES = {
   'text_methods': ('smoke', 'laptop'),
   'text_fractions': ('smoke', 'laptop'),
 }
-LIBRARIES = ('common', 'text', 'images')
+LIBRARIES = ('common', 'text', 'tables', 'images')
 EVERY = [(name, scale) for name, scales in SCALES.items() for scale in scales]
 
 
@@ -373,9 +373,9 @@ def test_the_comparison_of_labels_is_fair(scale):
     rows.setdefault(label, {})[name] = stages
   assert len(rows) == 5
   for each in rows.values():
-    assert tuple(each) == tuple(text.ROWS.values())
+    assert tuple(each) == tuple(tables.ROWS.values())
     for draw in range(2):
-      last = {row: each[title][draw] for row, title in text.ROWS.items()}
+      last = {row: each[title][draw] for row, title in tables.ROWS.items()}
       taken = {
         row: dict(config[stage].take).get('encoder')
         for row, stage in last.items()
