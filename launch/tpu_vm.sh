@@ -8,7 +8,10 @@
 # on all of its hosts; runs `ssljax.main` on all of them and shows the log; makes
 # the VM anew and goes on where the run stopped if it was pre-empted; copies the
 # run folder here; and deletes the VM. The run folder lies in the bucket, which
-# outlives the VM. `gcloud` must be installed, and signed in to your project.
+# outlives the VM and is mounted by gcsfuse. Take a bucket with a hierarchical
+# namespace, because a checkpoint is complete when its folder is renamed, and
+# other buckets rename a folder file by file. `gcloud` must be installed, and
+# signed in to your project.
 set -euo pipefail
 
 VM="${VM:-ssljax}"
