@@ -38,7 +38,7 @@ def refused(folder: pathlib.Path, process: subprocess.Popen) -> bool:
     with lock.held(folder):
       return False
   except lock.InUse as error:
-    said = (f'process {process.pid} on {socket.gethostname()}', 'started')
+    said = (f'process {process.pid} on {socket.gethostname()}', 'ago')
     return all(part in str(error) for part in said)
 
 
