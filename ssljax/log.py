@@ -20,7 +20,7 @@ import tensorboardX
 from PIL import Image
 from tqdm import tqdm
 
-from ssljax.records import jsonable, replace_text
+from ssljax.records import jsonable, read_json, replace_text, write_json
 
 _LINE_SECONDS = 10.0  # between two lines, if stderr is not a terminal
 _LINE = (
@@ -59,10 +59,12 @@ class Log:
     show: Sequence[str] = ('loss',),
   ):
     self._speaks = jax.process_index() == 0
+    self._start = start
+    directory = pathlib.Path(directory)
+    self._window = directory / 'window.json'
     if not self._speaks:
       return
     self._show = show
-    directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     self._pictures = directory / 'pictures'
     path = directory / 'metrics.jsonl'
@@ -104,6 +106,30 @@ class Log:
     shown = {name: values[name] for name in self._show if name in values}
     if shown:
       self._bar.set_postfix(shown, refresh=False)
+
+  def kept(self) -> list[dict[str, np.ndarray]]:
+    """The metrics of steps before the start that are in no line yet."""
+    return [
+      {name: np.asarray(*each) for name, each in metrics.items()}
+      for metrics in self._windows().get(str(self._start), [])
+    ]
+
+  def keep(self, step: int, window: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Keeps the metrics of steps up to `step` for the run that goes on there.
+
+    What was kept for the start of this run stays, in case the checkpoint of
+    `step` is never complete.
+    """
+    if self._speaks:
+      now = [
+        {name: (each.tolist(), each.dtype.name) for name, each in at.items()}
+        for at in window
+      ]
+      before = self._windows().get(str(self._start), [])
+      write_json(self._window, {self._start: before, int(step): now})
+
+  def _windows(self) -> dict[str, Any]:
+    return read_json(self._window) if self._window.exists() else {}
 
   def picture(self, step: int, pixels: np.ndarray) -> None:
     """Saves a picture as `pictures/STEP.png` and shows it in TensorBoard.

@@ -2,8 +2,14 @@
 
 Stages run in the order of `config.recipe`; what an interrupted run had done
 stays done, so the same command goes on from where it was. The table of test
-results is printed last and stands in `results.json` and `results.md`.
+results is printed last and stands in `results.json` and `results.md`. After
+SIGTERM or Ctrl-C the exit status is 75, or the one of the signal.
 """
+
+from ssljax import signals
+
+if __name__ == '__main__':
+  signals.end_at_once()  # the imports below take seconds
 
 import contextlib
 import os
@@ -49,7 +55,7 @@ def run(
       folder's charset) is filled in.
     folder: of the run.
     data_dir: where rendered data is kept.
-    stop: once it returns True, the state is saved and `train.Stopped` raised.
+    stop: once it returns True, the state is saved and `Stopped` raised.
     dry: checks all, writes the summary, and returns it instead of running.
   """
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
@@ -82,7 +88,7 @@ def run(
   later = [each.flops for each in recipe.stages]
   for place, each in enumerate(recipe.stages, start=1):
     if stop():
-      raise train.Stopped
+      raise signals.Stopped('Stopped; the same command goes on from here.')
     train.run_stage(
       each, task=task, dataset=dataset, stop=stop, later=sum(later[place:])
     )
@@ -102,7 +108,8 @@ def results(
   if pretraining:
     table = '\n\n'.join(filter(None, (table, telemetry.render(pretraining))))
   write_json(folder / 'results.json', {**found, 'pretraining': pretraining})
-  (folder / 'results.md').write_text(f'{table}\n')
+  if jax.process_index() == 0:
+    replace_text(folder / 'results.md', f'{table}\n')
   return f'{table}\n'
 
 
@@ -124,13 +131,15 @@ def main(argv: Sequence[str]) -> None:
   process.keep_compiled(data_dir)
   jax.config.update('jax_disable_most_optimizations', not config.optimize)
   print(f'Run folder: {folder}', file=sys.stderr)
-  dry, stop = flags.DRY_RUN.value, process.Stop()
+  dry = flags.DRY_RUN.value
   try:
-    alone = not dry and jax.process_index() == 0
-    with lock.held(folder) if alone else contextlib.nullcontext():
-      table = run(config, folder, data_dir, stop, dry=dry)
-  except train.Stopped:
-    sys.exit('Stopped, and saved; the same command goes on from here.')
+    with signals.handled() as stop:
+      alone = not dry and jax.process_index() == 0
+      with lock.held(folder) if alone else contextlib.nullcontext():
+        table = run(config, folder, data_dir, stop, dry=dry)
+  except signals.Stopped as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(signals.STOPPED)
   except workdir.DataChanged as error:
     remedy = flags.go_on(sys.argv, folder, first_stage(folder))
     sys.exit(f'{type(error).__name__}: {error}\n{remedy}')

@@ -1,12 +1,10 @@
-"""What the command asks of its process: signals, memory, caches, quiet."""
+"""What the command asks of its process: memory, caches, quiet."""
 
 import contextlib
 import ctypes
 import logging
 import os
 import pathlib
-import signal
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -20,26 +18,6 @@ from ssljax.errors import UserError
 # The process in which this package first used JAX; None before it did.
 _first_process: int | None = None
 _keeping = threading.RLock()
-
-
-class Stop:
-  """True once a signal came; a second interrupt ends the process at once."""
-
-  def __init__(self):
-    self._asked = False
-    for number in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(number, self._ask)
-
-  def _ask(self, number, frame):
-    del frame
-    if self._asked:
-      signal.signal(number, signal.SIG_DFL)
-      os.kill(os.getpid(), number)
-    self._asked = True
-    print('\nStopping: saving the state after this step.', file=sys.stderr)
-
-  def __call__(self) -> bool:
-    return self._asked
 
 
 def keep_heap() -> None:

@@ -4,6 +4,11 @@ Each image gives a row, in the order of the arguments and as soon as it is read.
 `docs/reading.md` describes the command.
 """
 
+from ssljax import signals
+
+if __name__ == '__main__':
+  signals.end_at_once()  # the imports below take seconds
+
 import argparse
 import collections
 import contextlib
@@ -230,4 +235,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  with signals.interruptible():
+    status = main()
+  sys.exit(status)

@@ -9,6 +9,11 @@ corrections.csv, which the next run takes:
     --config=configs/simclr_ocr.py:data=DIR,labels=corrections.csv
 """
 
+from ssljax import signals
+
+if __name__ == '__main__':
+  signals.end_at_once()  # the imports below take seconds
+
 import argparse
 import functools
 import os

@@ -6,6 +6,7 @@ checkpoint; a stage that has written `stage.json` is done.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,13 +21,10 @@ from ssljax.forecast import Pace
 from ssljax.health import Monitor
 from ssljax.log import Log
 from ssljax.records import read_lines, write_json
+from ssljax.signals import Stopped, deferred
 from ssljax.stage import Stage, taken
 from ssljax.tasks import Task
 from ssljax.tasks.task import EVALUATION_BATCH
-
-
-class Stopped(Exception):
-  """A signal asked for an end; the state is saved."""
 
 
 def run_stage(
@@ -67,7 +65,9 @@ def run_stage(
       monitor = watch(stage)
       show = grid(stage, dataset)
       pace = Pace(stage, later)
-      state = fit(state, stage, checkpoints, log, monitor, pace, stop, show)
+      with deferred():
+        state = fit(state, stage, checkpoints, log, monitor, pace, stop, show)
+        checkpoints.finish()
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
@@ -110,7 +110,7 @@ def fit(
   step = functools.partial(core.train_step, **parts)
   call = feed.compile_call(step, stage)
   features = functools.partial(encode_all, stage)
-  done, window = int(state.step), []
+  done, window = int(state.step), log.kept()
   for batch, count in feed.chunks(stage, start=done):
     if done % stage.epoch == 0:
       state = core.begin_epoch(state, features, **parts)
@@ -118,27 +118,34 @@ def fit(
     window.append(metrics)
     done += count
     ending = stop() or done == stage.steps
+    dues = (stage.steps, stage.checkpoint_every, stage.log_every)
+    due = any(done % each == 0 for each in dues)
     saving = ending or done % stage.checkpoint_every == 0
-    if saving or done % stage.log_every == 0:
+    if saving or due:
       values = averages(window)
       check_finite(stage.name, done, values)
+    if due:
       log.scalars(done, values)
       for message in monitor.read(done, values):
         log.note(f'{stage.name}: {message}')
       if told := pace.told(done):
         log.note(told)
       window = []
+    elif ending:
+      # The line of this window is written by who goes on.
+      log.keep(done, jax.device_get(window))
     log.advance(done)
     if saving:
       checkpoints.save(done, state)
-      if show is not None:
+      if show is not None and due:
         log.picture(done, show(state))
     if ending and done < stage.steps:
-      raise Stopped
+      checkpoints.finish()
+      raise Stopped('Stopped, and saved; the same command goes on from here.')
   return state
 
 
-def averages(window: Sequence[Mapping[str, jax.Array]]) -> dict[str, float]:
+def averages(window: Sequence[Mapping[str, Any]]) -> dict[str, float]:
   """The mean of each metric since the last line of the log."""
   window = jax.device_get(window)
   return {

@@ -309,7 +309,7 @@ def test_a_head_takes_its_statistics_along(undisturbed):
 def test_a_signal_saves_and_says_so(interrupted, place, stage, step):
   """In the middle of compilation, and between two checkpoints."""
   done, saved = interrupted[1][place]
-  assert done.returncode == 1
+  assert done.returncode == 75
   assert 'Stopping: saving the state' in done.stderr
   assert done.stderr.endswith(
     'Stopped, and saved; the same command goes on from here.\n'

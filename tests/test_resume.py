@@ -1,4 +1,7 @@
-"""What a method carries from step to step survives a stop: bit by bit."""
+"""What a method carries from step to step survives a stop: bit by bit.
+
+And what a run tells: a stop inside a window of the log changes no line.
+"""
 
 import functools
 
@@ -10,6 +13,7 @@ import tiny_ocr
 from configs import deepcluster_ocr, moco_ocr, pretext_ocr, simclr_ocr
 from ssljax import main, train
 from ssljax.checkpoint import read
+from ssljax.records import read_lines
 
 STEPS = 12
 
@@ -84,6 +88,11 @@ def _stopper(after):
   return stop
 
 
+def _lines(run):
+  lines = read_lines(run / 'pretrain' / 'metrics.jsonl')
+  return [line | {'seconds': 0} for line in lines]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', RECIPES)
 def test_stopped_and_resumed_is_bit_equal(name, tmp_path, data_dir):
@@ -97,5 +106,10 @@ def test_stopped_and_resumed_is_bit_equal(name, tmp_path, data_dir):
   a, b = (read(run / 'pretrain' / 'checkpoints') for run in (whole, parts))
   assert a.step == b.step == STEPS
   jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
+  lines, others = (_lines(run) for run in (whole, parts))
+  assert lines == others
+  assert [line['step'] for line in lines] == [4, 5, 8, 10, 12]
+  for name in ('results.json', 'pretrain/stage.json'):
+    assert (whole / name).read_text() == (parts / name).read_text()
   moved = jax.tree.leaves(a.state['params']['encoder'])
   assert all(np.isfinite(leaf).all() for leaf in moved)
