@@ -17,8 +17,18 @@ ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 folders = importlib.import_module('_folders')
 handwriting = importlib.import_module('handwriting')
+reliability = importlib.import_module('reliability')
+rows = importlib.import_module('_reliability')
 # What begins with an underscore is what benchmarks share.
 BENCHMARKS = sorted((ROOT / 'benchmarks').glob('[!_]*.py'))
+# Each with its arguments; what a run survives is a test a row.
+COMMANDS = [
+  pytest.param(path, ('--smoke', *row), id='-'.join((path.stem, *row)))
+  for path in BENCHMARKS
+  for row in (
+    [(name,) for name in rows.ROWS] if path.stem == 'reliability' else [()]
+  )
+]
 # A line of what each prints; of one that is not named here, a figure.
 PRINTED = {
   'captcha_folder': r'^8 images: exact match \d\.\d{3} \[.*edit-distance',
@@ -28,14 +38,15 @@ PRINTED = {
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
   'label_choice': r'^\| doubt and difference +\| +12 \| 4 +\| -?\d\.\d{3}',
   'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
+  'reliability': r'^[\w-]+: (\d+) of \1, .* \(\d+ s\)$',
   'reading': r'^   9 images: [\d.]+ ms$',
   'rendering': r'^average +\d+ images/s$',
 }
 
 
 @pytest.mark.slow  # starts processes that train
-@pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
-def test_a_benchmark_runs(path, tmp_path):
+@pytest.mark.parametrize(('path', 'arguments'), COMMANDS)
+def test_a_benchmark_runs(path, arguments, tmp_path):
   if path.stem == 'captcha_folder':
     pytest.importorskip('captcha', reason='of the extra benchmarks')
   # On one device, as a person's run on CPU.
@@ -55,14 +66,14 @@ def test_a_benchmark_runs(path, tmp_path):
     'http_proxy': 'http://127.0.0.1:9',
   }
   done = subprocess.run(
-    [sys.executable, str(path), '--smoke'],
+    [sys.executable, str(path), *arguments],
     cwd=tmp_path,  # works wherever the command is typed
     env=environment,
     capture_output=True,
     text=True,
     timeout=300,
   )
-  assert done.returncode == 0, done.stderr[-2000:]
+  assert done.returncode == 0, done.stdout + done.stderr[-2000:]
   expected = re.compile(PRINTED.get(path.stem, r'\d'), re.MULTILINE)
   assert expected.search(done.stdout), done.stdout
   assert f'{path.name} --smoke' in path.read_text()  # its docstring says so
@@ -223,3 +234,33 @@ def test_results_of_other_commands_stay(tmp_path, trained):
   for start in ('', 'both', 'both'):
     folders.run(GRAY, made, out, labels=(4,), draws=1, start=start)
   assert [each['start'] for each in read_json(out)] == ['default', 'both']
+
+
+def test_a_row_of_reliability_is_kept_beside_the_others(tmp_path, monkeypatch):
+  """A try that fails is a miss, unless the row itself says otherwise."""
+  found = {
+    'good': rows.Outcome(3, 3, '0.1 s'),
+    'bad': rows.Outcome(3, 2, '', notes='One hung.'),
+    'large': rows.Outcome(1, 1, '2 %', met=False),
+    'untried': rows.Outcome(0, 0, ''),
+  }
+  monkeypatch.setattr(rows, 'ROWS', {})
+  for name, outcome in found.items():
+    rows.row(name, what='What.', goal='none')(
+      lambda folder, smoke, outcome=outcome: outcome
+    )
+  with pytest.raises(ValueError, match='two rows'):
+    rows.row('good', what='', goal='')(print)
+  out = tmp_path / 'found.json'
+  assert reliability.main(['--smoke', 'good'], out) == 0
+  assert not out.exists()
+  assert reliability.main(['good'], out) == 0
+  assert reliability.main(['bad', 'large', 'untried'], out) == 1
+  records = read_json(out)
+  assert {name: each['met'] for name, each in records.items()} == {
+    'good': True, 'bad': False, 'large': False, 'untried': False
+  }  # fmt: skip
+  assert records['bad']['notes'] == 'One hung.'
+  assert records['good']['command'].endswith('reliability.py good')
+  with pytest.raises(SystemExit, match='goood'):
+    reliability.main(['goood'], out)

@@ -103,6 +103,35 @@ def test_the_page_of_labels_is_of_its_results():
   _draw('labels', '--check')
 
 
+@pytest.mark.slow  # starts a process
+def test_the_page_of_reliability_is_of_its_results():
+  if not (DOCS / 'results' / 'reliability.json').exists():
+    pytest.skip('what a run survives has no results yet')
+  _draw('reliability', '--check')
+
+
+def test_the_page_of_reliability_says_what_was_missed(tmp_path):
+  main = runpy.run_path(str(SCRIPTS / 'reliability.py'))['main']
+  made = {'what': 'Killed.', 'goal': 'equal', 'machine': '2 cores', 'notes': ''}
+  records = {
+    'kill': {**made, 'tries': 9, 'passed': 9, 'figure': '', 'met': True},
+    'full': {**made, 'tries': 9, 'passed': 7, 'figure': '4 s', 'met': False},
+  }
+  records['full']['notes'] = 'Two wrote too much.'
+  write_json(tmp_path / 'results' / 'reliability.json', records)
+  main([], tmp_path)
+  text = (tmp_path / 'reliability.md').read_text()
+  lines = [line.split('|') for line in text.splitlines() if '`full`' in line]
+  assert [cell.strip() for cell in lines[0][4:6]] == ['7 of 9: 4 s', '**no**']
+  assert lines[1] == ['- `full`: Two wrote too much.']
+  assert '| 9 of 9 ' in text
+  main(['--check'], tmp_path)
+  records['full']['passed'] = 8
+  write_json(tmp_path / 'results' / 'reliability.json', records)
+  with pytest.raises(SystemExit, match='other results'):
+    main(['--check'], tmp_path)
+
+
 def _record(labels, row, accuracy, *, layouts='all', sd=0.015):
   return {
     'label_set': f'{labels} labels',
