@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 
-from ssljax import core, evals, feed
+from ssljax import core, damage, evals, feed
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
@@ -19,7 +19,7 @@ from ssljax.evaluate import evaluate, grid
 from ssljax.forecast import Pace
 from ssljax.health import Monitor
 from ssljax.log import Log
-from ssljax.records import read_lines, write_json
+from ssljax.records import read_lines
 from ssljax.stage import Stage, taken
 from ssljax.tasks import Task
 from ssljax.tasks.task import EVALUATION_BATCH
@@ -72,7 +72,7 @@ def run_stage(
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
   summary |= evaluate(stage, state, task=task, dataset=dataset)
-  write_json(stage.folder / 'stage.json', summary)
+  damage.finish(stage.folder, summary)
 
 
 def watch(stage: Stage) -> Monitor:

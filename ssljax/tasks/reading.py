@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssljax import evals
+from ssljax import durable, evals
 from ssljax.core import TrainState
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
@@ -197,7 +197,7 @@ def write_predictions(
 ) -> None:
   """Writes the `COLUMNS` of each image."""
   # A file's name may hold bytes that are not valid UTF-8.
-  with path.open(
-    'w', newline='', encoding='utf-8', errors='surrogateescape'
+  with durable.replacing(
+    path, newline='', encoding='utf-8', errors='surrogateescape'
   ) as file:
     csv.writer(file).writerows([COLUMNS, *rows])
