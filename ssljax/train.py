@@ -14,10 +14,9 @@ from ssljax import core, damage, evals, feed
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
-from ssljax.errors import UserError
 from ssljax.evaluate import evaluate, grid
 from ssljax.forecast import Pace
-from ssljax.health import Monitor
+from ssljax.health import Monitor, check_finite
 from ssljax.log import Log
 from ssljax.records import read_lines
 from ssljax.stage import Stage, taken
@@ -120,8 +119,8 @@ def fit(
     ending = stop() or done == stage.steps
     saving = ending or done % stage.checkpoint_every == 0
     if saving or done % stage.log_every == 0:
+      check_finite(stage.name, done, window, state, saving=saving)
       values = averages(window)
-      check_finite(stage.name, done, values)
       log.scalars(done, values)
       for message in monitor.read(done, values):
         log.note(f'{stage.name}: {message}')
@@ -145,15 +144,3 @@ def averages(window: Sequence[Mapping[str, jax.Array]]) -> dict[str, float]:
     name: float(np.mean(np.hstack([metrics[name] for metrics in window])))
     for name in window[0]
   }
-
-
-def check_finite(name: str, step: int, values: Mapping[str, float]) -> None:
-  """Stops before a state that can no longer learn is saved."""
-  bad = [key for key, value in values.items() if not np.isfinite(value)]
-  if bad:
-    raise UserError(
-      f'Stage {name!r}: found {", ".join(bad)} not finite at step {step}; the '
-      'last checkpoint, from before, is kept. Lower '
-      f'--config.{name}.optimizer.learning_rate or set '
-      f'--config.{name}.optimizer.clip, in another --workdir.'
-    )

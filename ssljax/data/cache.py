@@ -84,8 +84,10 @@ def _read(
   path: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike
 ) -> np.ndarray | None:
   try:
-    found = np.load(path, mmap_mode='r')
-  except (OSError, ValueError, EOFError):
+    # Unlike np.load it opens neither archives nor pickles. A damaged head
+    # raises errors of many kinds.
+    found = np.lib.format.open_memmap(path, mode='r')
+  except Exception:
     return None
   if found.shape != tuple(shape) or found.dtype != dtype:
     return None
