@@ -15,6 +15,7 @@ local or mounted.
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -44,6 +45,8 @@ _UNFINISHED = '.orbax-checkpoint-tmp'
 _SHRINKS, _ALWAYS = 200, 2**28
 # The most bytes of a file that describes arrays, the config among them.
 _DESCRIPTION = 2**28
+# The bytes that a save takes beside its arrays, for their descriptions.
+_BESIDE = 2**18
 
 
 class CheckpointError(UserError):
@@ -132,6 +135,9 @@ class Checkpoints:
       )
     self._size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     with self._surfacing(step):
+      # TensorStore prints pages about a disk that becomes full while it writes.
+      if shutil.disk_usage(self.directory).free < self._size + _BESIDE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -227,13 +233,14 @@ class Checkpoints:
       yield
     except Exception as error:
       self._latest = self._newest()
+      free = shutil.disk_usage(self.directory).free / 2**20
       for part in self.directory.glob(f'*{_UNFINISHED}*'):
         shutil.rmtree(part, ignore_errors=True)
-      free = shutil.disk_usage(self.directory).free / 2**20
+      needed = (self._size + _BESIDE) / 2**20
       raise CheckpointError(
         f'step {step} could not be saved in {self.directory}: '
         f'{_first_line(error)}\nThe newest complete step there is '
-        f'{self._latest}. A step takes {self._size / 2**20:,.1f} MB, and the '
+        f'{self._latest}. A step takes {needed:,.1f} MB, and the '
         f'disk has {free:,.1f} MB free. Once it has room and can be written '
         'to, the same command goes on from that step.'
       ) from error
@@ -315,11 +322,13 @@ def check(directory: pathlib.Path, step: int) -> None:
     CheckpointDamaged: the message names the file, and an older step if there
       is one that is whole.
   """
-  why = _damage(directory / str(step))
+  why = damage_of(directory / str(step))
   if not why:
     return
   older = (each for each in reversed(steps_in(directory)) if each < step)
-  good = next((each for each in older if not _damage(directory / str(each))), 0)
+  good = next(
+    (each for each in older if not damage_of(directory / str(each))), 0
+  )
   begin = f'from step {good}' if good else 'from its beginning'
   raise CheckpointDamaged(
     f'Found a damaged checkpoint, {why}. '
@@ -333,7 +342,7 @@ def drop_damaged(directory: pathlib.Path) -> list[int]:
   """Removes the newest steps of a folder, down to one that is whole."""
   dropped = []
   for step in reversed(steps_in(directory)):
-    if not _damage(directory / str(step)):
+    if not damage_of(directory / str(step)):
       break
     with durable.writes(directory / str(step)):
       shutil.rmtree(directory / str(step))
@@ -341,7 +350,7 @@ def drop_damaged(directory: pathlib.Path) -> list[int]:
   return dropped
 
 
-def _damage(path: pathlib.Path) -> str:
+def damage_of(path: pathlib.Path) -> str:
   """What is wrong with the files of a step; '' if nothing is."""
   try:
     for name in durable.files_in(path):

@@ -128,6 +128,13 @@ def _checkpoints(
   steps = checkpoint.steps_in(folder)
   if not steps:
     return
+  for step in steps[:-1]:
+    if why := checkpoint.damage_of(folder / str(step)):
+      yield Mending(
+        f'Found a damaged checkpoint, {why}. It is not needed as long as the '
+        f'newest, step {steps[-1]}, is whole.',
+        lambda: None,
+      )
   try:
     checkpoint.check(folder, steps[-1])
   except checkpoint.CheckpointDamaged as error:

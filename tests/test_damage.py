@@ -102,6 +102,13 @@ def test_a_damaged_checkpoint_waits_for_leave(run):
   assert checkpoint.read(run / 'one' / 'checkpoints').step == 1
 
 
+def test_a_damaged_older_checkpoint_is_named(run):
+  flip(run / 'one' / 'checkpoints' / '1' / 'state' / 'manifest.ocdbt', 9)
+  (note,) = damage.mend(run, CONFIG)
+  assert '1/state/manifest.ocdbt' in note and 'not needed' in note
+  assert workdir.is_finished(run / 'one')
+
+
 def test_the_config_is_written_again_from_the_same_command(run):
   path = run / 'config.json'
   whole = path.read_text()

@@ -265,7 +265,7 @@ def prepare(
   folder = pathlib.Path(data_dir).expanduser() / TextImages.name / config.name
   folder /= str(TextImages.VERSION)
   if folder.exists():
-    _check(folder)
+    check(folder)
     return open_builder()
   with _only_one(folder.parent.with_suffix('.lock')):
     # These are left by killed processes; nobody else writes under the lock.
@@ -275,11 +275,11 @@ def prepare(
     builder.processes, builder.progress = processes, progress
     with _quiet():
       builder.download_and_prepare()
-    _check(folder)
+    check(folder)
   return builder
 
 
-def _check(folder: pathlib.Path) -> None:
+def check(folder: pathlib.Path) -> None:
   """Refuses images that are not those that were written, by their digests.
 
   A folder without digests gets them, unless it may not be written to.
