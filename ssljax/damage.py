@@ -7,13 +7,14 @@ cannot be made again, because only training makes it.
 """
 
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
 
-from ssljax import checkpoint, durable, workdir
+from ssljax import best, checkpoint, durable, workdir
 from ssljax.durable import Damaged
 from ssljax.records import json_text, read_json, replace_text
 
@@ -75,7 +76,8 @@ def mend(
   found = [*_config(folder, wanted), *_results(folder)]
   for name in wanted['recipe']:
     stage = folder / name
-    found += [*_checkpoints(stage, from_last_good), *_figures(stage)]
+    found += _checkpoints(stage, from_last_good)
+    found += [*_best(stage), *_figures(stage)]
   if found and not dry:
     _together('found')
     if jax.process_index() == 0:
@@ -146,6 +148,17 @@ def _checkpoints(
       checkpoint.drop_damaged(folder)
 
     yield Mending(str(error).split(' Put a copy')[0] + ' It is used.', drop)
+
+
+def _best(stage: pathlib.Path) -> Iterator[Mending]:
+  """The best checkpoint, from which no run goes on."""
+  folder = stage / best.FOLDER
+  for step in checkpoint.steps_in(folder):
+    if why := checkpoint.damage_of(folder / str(step)):
+      yield Mending(
+        f'Found the best checkpoint damaged, {why}. It is removed.',
+        lambda step=step: shutil.rmtree(folder / str(step)),
+      )
 
 
 def _figures(stage: pathlib.Path) -> Iterator[Mending]:

@@ -6,11 +6,13 @@ checkpoint; a stage that has written `stage.json` is done.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from ssljax import core, damage, evals, feed
+from ssljax.best import Best
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
@@ -53,7 +55,8 @@ def run_stage(
   )
   key = jax.random.key(stage.seed)
   folder = stage.folder / 'checkpoints'
-  with Checkpoints(folder, metadata=stage.metadata) as checkpoints:
+  options: dict[str, Any] = {'metadata': stage.metadata, 'keep': stage.keep}
+  with Checkpoints(folder, **options) as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
@@ -66,12 +69,25 @@ def run_stage(
       monitor = watch(stage)
       show = grid(stage, dataset)
       pace = Pace(stage, later)
-      state = fit(state, stage, checkpoints, log, monitor, pace, stop, show)
+      saves = keeping_best(checkpoints, stage, task, dataset)
+      state = fit(state, stage, saves, log, monitor, pace, stop, show)
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
   summary |= evaluate(stage, state, task=task, dataset=dataset)
   damage.finish(stage.folder, summary)
+
+
+def keeping_best(
+  checkpoints: Checkpoints, stage: Stage, task: Task, dataset: Dataset
+) -> Checkpoints | Best:
+  """What saves the stage: its best by validation too, if it is to be kept."""
+  if not stage.keep_best or not stage.method.learns_labels:
+    return checkpoints
+  if 'validation' not in dataset.splits:
+    return checkpoints
+  score = task.score(stage, dataset.open('validation'), stage.keep_best)
+  return Best(checkpoints, stage.folder, score, stage.metadata)
 
 
 def watch(stage: Stage) -> Monitor:
@@ -94,7 +110,7 @@ def encode_all(
 def fit(
   state: core.TrainState,
   stage: Stage,
-  checkpoints: Checkpoints,
+  checkpoints: Checkpoints | Best,
   log: Log,
   monitor: Monitor,
   pace: Pace,

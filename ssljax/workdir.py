@@ -15,6 +15,9 @@ from ssljax import durable, lock
 from ssljax.errors import UserError, check_known
 from ssljax.records import json_text, read_json, write_recorded
 
+# The options that say what is kept, and do not change what is computed.
+KEEPING = ('keep', 'keep_best')
+
 
 def name_of(config: Any, stem: str) -> pathlib.Path:
   """The default folder of a run, one per config and set of overrides.
@@ -27,6 +30,7 @@ def name_of(config: Any, stem: str) -> pathlib.Path:
     stem: name of the config's file.
   """
   plain = json.loads(json.dumps(config.to_dict(), default=str))
+  plain = {key: plain[key] for key in plain if key not in KEEPING}
   text = json.dumps(respelt(plain), sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
   return pathlib.Path('runs') / f'{stem}-{config.scale}-{digest}'
@@ -114,6 +118,9 @@ def check_claim(
   # Folders with the same contents are the same folder, wherever it stands.
   same = 'DIR' if old and old == new else ''
   settled = [respelt(each, directory=same) for each in (there, here)]
+  for each in settled:
+    for key in KEEPING:
+      each.pop(key, None)
   changed = _differing('config', *settled)
   if not changed:
     return

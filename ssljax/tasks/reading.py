@@ -69,6 +69,22 @@ def evaluate(
   return found
 
 
+def score(
+  stage: Any, source: Source, count: int, *, charset: Charset
+) -> Callable[[TrainState], float]:
+  """`state -> edit-distance accuracy` on the first images of a source."""
+  source = Subset(source, range(min(count, len(source))))
+  predict = jax.jit(stage.method.predict)
+
+  def accuracy(state):
+    variables = state.params, state.method_state
+    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    found = evals.read(functools.partial(predict, *variables), batches, charset)
+    return evals.figures(found.texts, found.labels)['edit_distance_accuracy']
+
+  return accuracy
+
+
 def is_test(split: str) -> bool:
   """Whether the figures of a split are results."""
   return split.startswith('test')
