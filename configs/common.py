@@ -15,6 +15,10 @@ from ml_collections import ConfigDict
 LAYOUTS = ('arcs', 'colors', 'textured', 'hollow')
 SEEN_LAYOUTS = (*LAYOUTS, 'overlap', 'warp', 'grid', 'salt', 'spaced')
 UNSEEN_LAYOUTS = ('arched', 'pixel', 'shadow', 'jpeg')
+# How many of its newest checkpoints a stage keeps; and on how many validation
+# images each checkpoint is tested, so that the best is kept apart (0 keeps no
+# best). Neither changes what a run computes.
+KEEP = {'keep': 2, 'keep_best': 0}
 PATHS = ('data', 'take')  # the options that name folders
 # A folder's tables of labels, and the folders of its splits; capitals do not
 # matter. `ssljax.data` has the same names.

@@ -363,6 +363,7 @@ def base(options) -> ConfigDict:
       'optimize': scale != 'smoke',
       'log_every': 20,
       'checkpoint_every': 200,
+      **common.KEEP,
       'steps_per_call': 0,
       'resident': False,
       'data': data(options, scale),

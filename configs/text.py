@@ -168,6 +168,7 @@ def base(scale: str, data: ConfigDict | None = None) -> ConfigDict:
       'optimize': scale != 'smoke',
       'log_every': 20,
       'checkpoint_every': 1000 if scale in ('gpu', 'article') else 200,
+      **common.KEEP,
       'steps_per_call': 0,  # 0 takes 1 on CPU, log_every on an accelerator
       'resident': scale == 'gpu',  # whether the device holds all images
       'data': data or common.data(scale),

@@ -3,18 +3,25 @@
   <directory>/<step>/state      every array of the state (Orbax, OCDBT)
   <directory>/<step>/metadata   the JSON given at construction: the config, the
                                 charset, the preprocessing
+  <directory>/<step>/digests.json   the SHA-256 of each of these files, which is
+                                checked before any of them is read
 
-Saving a step is atomic: its folder gets its name only when it is complete. A
-process that is killed at any moment therefore leaves the newest complete step
-as it was. Its unfinished step is ignored, and removed when the folder is next
-opened to save. Directories must be local or mounted.
+Nothing that is read here is a pickle. Saving a step is atomic: its folder gets
+its name only when it is complete. A process that is killed at any moment
+therefore leaves the newest complete step as it was. Its unfinished step is
+ignored, and removed when the folder is next opened to save. Directories must be
+local or mounted.
 """
 
+import asyncio
 import contextlib
+import errno
 import json
 import logging
+import math
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -24,16 +31,30 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from ssljax import durable
 from ssljax.errors import UserError
 
 State = TypeVar('State')
 
 KEPT = 2  # the complete steps that a stage keeps
 _SHOWN = 5  # the most differing arrays that an error names
+# What Orbax names the folder of a step that is not complete yet.
+_UNFINISHED = '.orbax-checkpoint-tmp'
+# Arrays may take more memory than their files by this factor, beside what every
+# checkpoint may take. Trained arrays hardly shrink; those of zeros do.
+_SHRINKS, _ALWAYS = 200, 2**28
+# The most bytes of a file that describes arrays, the config among them.
+_DESCRIPTION = 2**28
+# The bytes that a save takes beside its arrays, for their descriptions.
+_BESIDE = 2**18
 
 
 class CheckpointError(UserError):
   """There is nothing to restore, nothing that fits, or a save failed."""
+
+
+class CheckpointDamaged(CheckpointError):
+  """The newest checkpoint is not what was saved; an older one may be whole."""
 
 
 class Saved(NamedTuple):
@@ -68,13 +89,19 @@ class Checkpoints:
     keep: int = KEPT,
   ):
     self.directory = pathlib.Path(directory).absolute()
+    with durable.writes(self.directory):
+      self.directory.mkdir(parents=True, exist_ok=True)
     # This raises a TypeError for what JSON cannot express. Orbax would raise
     # it from a background thread, minutes into the run.
     self._metadata = json.loads(json.dumps(metadata or {}))
     self._manager = _open(
-      self.directory, max_to_keep=keep, cleanup_tmp_directories=True
+      self.directory,
+      max_to_keep=keep,
+      cleanup_tmp_directories=True,
+      temporary_path_class=_Digested,
     )
     self._latest = self._newest()
+    self._size = 0  # bytes of a state
 
   def save(self, step: int, state: Any) -> None:
     """Starts saving `state` as `step`, and returns before it is written.
@@ -106,7 +133,11 @@ class Checkpoints:
         f'{self._latest}; expected a later step. Restore the newest step '
         'first, or use another workdir.'
       )
+    self._size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     with self._surfacing(step):
+      # TensorStore prints pages about a disk that becomes full while it writes.
+      if shutil.disk_usage(self.directory).free < self._size + _BESIDE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -126,12 +157,18 @@ class Checkpoints:
         first device of this process.
 
     Raises:
+      CheckpointDamaged: a file is not what was saved.
       CheckpointError: the saved arrays differ from those of `like` in name,
         shape or dtype.
     """
     step = self.latest_step()
     if step is None:
       return None
+    check(self.directory, step)
+    with _reading(self.directory / str(step)):
+      return self._restored(step, like)
+
+  def _restored(self, step: int, like: State) -> State:
     target = jax.tree.map(_abstract, like)
     # Orbax checks this too, but only in the middle of reading, and it reports
     # it with pages of tracebacks from its event loop.
@@ -196,11 +233,16 @@ class Checkpoints:
       yield
     except Exception as error:
       self._latest = self._newest()
+      free = shutil.disk_usage(self.directory).free / 2**20
+      for part in self.directory.glob(f'*{_UNFINISHED}*'):
+        shutil.rmtree(part, ignore_errors=True)
+      needed = (self._size + _BESIDE) / 2**20
       raise CheckpointError(
         f'step {step} could not be saved in {self.directory}: '
         f'{_first_line(error)}\nThe newest complete step there is '
-        f'{self._latest}. Once the disk has room and can be written to, the '
-        'same command goes on from it.'
+        f'{self._latest}. A step takes {needed:,.1f} MB, and the '
+        f'disk has {free:,.1f} MB free. Once it has room and can be written '
+        'to, the same command goes on from that step.'
       ) from error
 
 
@@ -218,15 +260,24 @@ def read(directory: str | pathlib.Path, *entries: str) -> Saved:
     and tuples lists; typed PRNG keys have become their raw data.
 
   Raises:
+    CheckpointDamaged: a file of the newest step is not what was saved.
     CheckpointError: there is no complete checkpoint, or no such entry.
   """
   directory = pathlib.Path(directory).absolute()
   if not directory.is_dir():
     raise _nothing(directory, 'does not exist')
+  step = max(steps_in(directory), default=None)
+  if step is None:
+    raise _nothing(directory, 'holds no complete step')
+  check(directory, step)
+  with _reading(directory / str(step)):
+    return _read(directory, step, entries)
+
+
+def _read(
+  directory: pathlib.Path, step: int, entries: tuple[str, ...]
+) -> Saved:
   with _open(directory, read_only=True, create=False) as manager:
-    step = max(manager.all_steps(), default=None)
-    if step is None:
-      raise _nothing(directory, 'holds no complete step')
     tree = _saved_tree(manager, step)
     for name in entries:
       if name not in tree:
@@ -253,6 +304,112 @@ def read(directory: str | pathlib.Path, *entries: str) -> Saved:
   return Saved(step, state, found['metadata'])
 
 
+def steps_in(directory: pathlib.Path) -> list[int]:
+  """The complete steps in a folder of checkpoints, in order."""
+  if not directory.is_dir():
+    return []
+  return sorted(
+    int(each.name)
+    for each in directory.iterdir()
+    if each.name.isdecimal() and each.is_dir()
+  )
+
+
+def check(directory: pathlib.Path, step: int) -> None:
+  """Refuses a step of which a file is not what was saved.
+
+  Raises:
+    CheckpointDamaged: the message names the file, and an older step if there
+      is one that is whole.
+  """
+  why = damage_of(directory / str(step))
+  if not why:
+    return
+  older = (each for each in reversed(steps_in(directory)) if each < step)
+  good = next(
+    (each for each in older if not damage_of(directory / str(each))), 0
+  )
+  begin = f'from step {good}' if good else 'from its beginning'
+  raise CheckpointDamaged(
+    f'Found a damaged checkpoint, {why}. '
+    + (f'Step {good}, before it, is whole. ' if good else 'None is before it. ')
+    + 'Put a copy of the file back; or start the command of the run again with '
+    f'--from_last_good, which removes step {step} and trains again {begin}.'
+  )
+
+
+def drop_damaged(directory: pathlib.Path) -> list[int]:
+  """Removes the newest steps of a folder, down to one that is whole."""
+  dropped = []
+  for step in reversed(steps_in(directory)):
+    if not damage_of(directory / str(step)):
+      break
+    with durable.writes(directory / str(step)):
+      shutil.rmtree(directory / str(step))
+    dropped.append(step)
+  return dropped
+
+
+def damage_of(path: pathlib.Path) -> str:
+  """What is wrong with the files of a step; '' if nothing is."""
+  try:
+    for name in durable.files_in(path):
+      size = (path / name).stat().st_size
+      if '/d/' not in name and size > _DESCRIPTION:
+        return f'{path / name}: it has {size:,} bytes'
+  except durable.Damaged as error:
+    return str(error)
+  found = durable.damage(path)
+  return '; '.join(f'{path / name}: {why}' for name, why in found.items())
+
+
+class _Digested(ocp.path.atomicity.AtomicRenameTemporaryPath):
+  """Gives a step its name when the digests of its files are written too."""
+
+  async def finalize(self) -> None:
+    final = pathlib.Path(self.get_final())
+    if not final.name.isdecimal():  # a folder in the folder of the step
+      return await super().finalize()
+    # Orbax changes a file just before it renames the folder, so it renames it
+    # to a name that does not count yet.
+    whole = final.with_name(f'{final.name}{_UNFINISHED}-digests')
+    await asyncio.to_thread(shutil.rmtree, whole, ignore_errors=True)
+    self._final_path = type(self.get_final())(whole)
+    await super().finalize()
+    await asyncio.to_thread(durable.record_folder, whole)
+    await asyncio.to_thread(whole.rename, final)
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+  """Turns every exception of reading a step into a `CheckpointError`."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as error:
+    raise CheckpointError(
+      f'{path} cannot be read: {_first_line(error)}; expected a checkpoint as '
+      'ssljax saves it. Put a copy of it back, or remove the folder, and the '
+      'command of its run goes on from the step before.'
+    ) from error
+
+
+def _check_size(path: pathlib.Path, tree: Any) -> None:
+  """Refuses arrays that are absurdly large for the files that hold them."""
+  files = sum((path / name).stat().st_size for name in durable.files_in(path))
+  needed = sum(
+    math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+    for leaf in jax.tree.leaves(tree)
+  )
+  if needed > _ALWAYS + _SHRINKS * files:
+    raise CheckpointError(
+      f'{path} says that its arrays take {needed / 2**30:,.1f} GB, while its '
+      f'files have {files / 2**20:,.1f} MB; expected a checkpoint as ssljax '
+      'saves it. Take it from where it came from again.'
+    )
+
+
 def _nothing(directory: pathlib.Path, why: str) -> CheckpointError:
   return CheckpointError(
     f'no checkpoint: {directory} {why}; expected the checkpoints of a stage '
@@ -274,7 +431,9 @@ def _open(directory: pathlib.Path, **options: Any) -> ocp.CheckpointManager:
 def _saved_tree(manager: ocp.CheckpointManager, step: int) -> Any:
   """The saved state as nested containers of array descriptions."""
   tree = manager.item_metadata(step)['state']
-  return getattr(tree, 'tree', tree)
+  tree = getattr(tree, 'tree', tree)
+  _check_size(pathlib.Path(manager.directory) / str(step), tree)
+  return tree
 
 
 def _check(path: pathlib.Path, saved: Any, target: Any) -> None:

@@ -36,6 +36,12 @@ DRY_RUN = flags.DEFINE_bool(
   'Whether to check everything and print what a run would do, with its time, '
   'memory and disk, instead of running.',
 )
+FROM_LAST_GOOD = flags.DEFINE_bool(
+  'from_last_good',
+  False,
+  'Whether a stage whose newest checkpoint is damaged goes on from an older '
+  'one, or from its beginning. The damaged checkpoint is removed.',
+)
 PATHS = ('config', 'workdir', 'data_dir', 'config.data.directory')
 
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssljax import core
-from ssljax.checkpoint import KEPT
 from ssljax.data.datasets import Dataset
 from ssljax.data.survey import Survey
 from ssljax.reports import sheet, summary
@@ -122,7 +121,8 @@ def planned(stages: Sequence[Stage]) -> list[Plan]:
     if key not in sizes:
       sizes[key] = state_bytes(stage)
     done = min(saved_step(stage.folder), stage.steps)
-    saves = min(KEPT, -(-stage.steps // stage.checkpoint_every) or 1)
+    saves = min(stage.keep, -(-stage.steps // stage.checkpoint_every) or 1)
+    saves += bool(stage.keep_best)
     found.append(
       Plan(
         name=stage.name,

@@ -1,15 +1,24 @@
 """Alarms for representations that go wrong while the loss looks well.
 
+A figure, a parameter or a statistic that is not finite stops a stage at once,
+before it is saved.
+
 Each alarm watches one figure of the log. It is raised if the figure has been
 below its threshold for `PATIENCE` steps on end after the warm-up and has not
 risen meanwhile. A run that is recovering, or that has only begun, thus raises
 no alarm.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ssljax.errors import UserError
 
 PATIENCE = 100  # optimizer steps
+_SHOWN = 3  # the most arrays that an error names
 
 
 class Sign(NamedTuple):
@@ -157,3 +166,65 @@ class Monitor:
         )
         messages.append(self.raised[sign.figure])
     return messages
+
+
+def check_finite(
+  name: str,
+  step: int,
+  window: Sequence[Mapping[str, Any]],
+  state: Any,
+  *,
+  saving: bool = True,
+) -> None:
+  """Stops before a state that can no longer learn is saved.
+
+  Args:
+    name: of the stage.
+    step: the last step of the window.
+    window: the figures of each call since the last line of the log: of one step
+      or, as arrays, of several.
+    state: after the step; its `params`, and the `batch_stats` of its
+      `method_state`, are looked at.
+    saving: whether the state is about to be saved. Otherwise its arrays are
+      looked at only if a figure is not finite.
+
+  Raises:
+    UserError: something is not finite. The error names the first step with such
+      a figure, and the arrays that are not finite after `step`.
+  """
+  window = jax.device_get(window)
+  columns = {
+    figure: np.isfinite(np.hstack([each[figure] for each in window]))
+    for figure in (window[0] if window else ())
+  }
+  bad = [figure for figure, finite in columns.items() if not finite.all()]
+  leaves = _not_finite(state) if bad or saving else []
+  if not bad and not leaves:
+    return
+  if bad:
+    # A column has each step of the window, the last of which is `step`.
+    first = min(int(np.argmin(columns[figure])) for figure in bad)
+    step += 1 + first - len(columns[bad[0]])
+    bad = [figure for figure in bad if not columns[figure][first]]
+  found = ', '.join([*bad, *leaves[:_SHOWN]])
+  if len(leaves) > _SHOWN:
+    found += f' and {len(leaves) - _SHOWN} more arrays'
+  raise UserError(
+    f'Stage {name!r}: found {found} not finite at step {step}; the '
+    'last checkpoint, from before, is kept. Lower '
+    f'--config.{name}.optimizer.learning_rate or set '
+    f'--config.{name}.optimizer.clip, in another --workdir.'
+  )
+
+
+def _not_finite(state: Any) -> list[str]:
+  """The names of the arrays that are not finite."""
+  watched = {
+    'params': state.params,
+    'batch_stats': state.method_state.get('batch_stats', {}),
+  }
+  return [
+    jax.tree_util.keystr(path, simple=True, separator='/')
+    for path, leaf in jax.tree_util.tree_leaves_with_path(watched)
+    if not np.isfinite(np.asarray(leaf, np.float32)).all()
+  ]

@@ -20,6 +20,7 @@ import tensorboardX
 from PIL import Image
 from tqdm import tqdm
 
+from ssljax import durable
 from ssljax.records import jsonable, read_json, replace_text, write_json
 
 _LINE_SECONDS = 10.0  # between two lines, if stderr is not a terminal
@@ -97,8 +98,9 @@ class Log:
       'seconds': round(time.perf_counter() - self._since, 3),
       **jsonable(values),
     }
-    self._lines.write(json.dumps(line, allow_nan=False) + '\n')
-    self._lines.flush()
+    with durable.writes(self._lines.name):
+      self._lines.write(json.dumps(line, allow_nan=False) + '\n')
+      self._lines.flush()
     for name, value in values.items():
       # tensorboardX prints a warning for a number that is not finite.
       if math.isfinite(value):
@@ -143,12 +145,13 @@ class Log:
     """
     if not self._speaks:
       return
-    self._pictures.mkdir(exist_ok=True)
     image = Image.fromarray(pixels)
     image = image.resize(
       (2 * image.width, 2 * image.height), Image.Resampling.NEAREST
     )
-    image.save(self._pictures / f'{step:07}.png')
+    path = self._pictures / f'{step:07}.png'
+    with durable.replacing(path, 'wb') as file:
+      image.save(file, 'PNG')
     self._board.add_image('task', pixels, int(step), dataformats='HWC')
 
   def advance(self, step: int) -> None:

@@ -23,6 +23,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from ssljax import (
+  damage,
   flags,
   forecast,
   lock,
@@ -34,7 +35,12 @@ from ssljax import (
 )
 from ssljax.data import datasets
 from ssljax.errors import UserError
-from ssljax.records import read_json, replace_text, write_json
+from ssljax.records import (
+  json_text,
+  read_json,
+  replace_text,
+  write_recorded,
+)
 from ssljax.reports import telemetry
 
 absl_flags.adopt_module_key_flags(flags)  # or --help would not show them
@@ -47,6 +53,7 @@ def run(
   stop: Callable[[], bool],
   *,
   dry: bool = False,
+  from_last_good: bool = False,
 ) -> str:
   """Runs all stages of a recipe; returns the table of results.
 
@@ -57,13 +64,20 @@ def run(
     data_dir: where rendered data is kept.
     stop: once it returns True, the state is saved and `Stopped` raised.
     dry: checks all, writes the summary, and returns it instead of running.
+    from_last_good: goes on from an older checkpoint where the newest of a stage
+      is damaged.
   """
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
   config.data.update(dataset.resolved)
   task = tasks.make(config)
   survey = dataset.survey()
   facts = survey.facts() if survey else None
+  damaged = damage.mend(
+    folder, config.to_dict(), from_last_good=from_last_good, dry=dry
+  )
   workdir.check_claim(folder, config.to_dict(), facts)
+  for note in damaged:
+    print(f'Warning: {note}', file=sys.stderr)
   if dataset.note:
     print(dataset.note, file=sys.stderr)
   for warning in dataset.warnings:
@@ -107,9 +121,13 @@ def results(
   )
   if pretraining:
     table = '\n\n'.join(filter(None, (table, telemetry.render(pretraining))))
-  write_json(folder / 'results.json', {**found, 'pretraining': pretraining})
-  if jax.process_index() == 0:
-    replace_text(folder / 'results.md', f'{table}\n')
+  write_recorded(
+    folder,
+    {
+      'results.json': json_text({**found, 'pretraining': pretraining}),
+      'results.md': f'{table}\n',
+    },
+  )
   return f'{table}\n'
 
 
@@ -136,7 +154,14 @@ def main(argv: Sequence[str]) -> None:
     with signals.handled() as stop:
       alone = not dry and jax.process_index() == 0
       with lock.held(folder) if alone else contextlib.nullcontext():
-        table = run(config, folder, data_dir, stop, dry=dry)
+        table = run(
+          config,
+          folder,
+          data_dir,
+          stop,
+          dry=dry,
+          from_last_good=flags.FROM_LAST_GOOD.value,
+        )
   except signals.Stopped as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(signals.STOPPED)

@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 import jax
 import numpy as np
 
+from ssljax import best as best_lib
 from ssljax import decoding, process, tasks, trained
 from ssljax.checkpoint import read
 from ssljax.core import Method
@@ -52,10 +53,11 @@ class Reader:
     method: Method,
     state: Mapping[str, Any],
     run: Mapping[str, Any],
+    best: bool = False,
   ):
     """Takes the folder of a stage, its method, and the config of its run."""
     process.check_not_forked()
-    self._folder, self.stage = folder, folder.name
+    self._folder, self.stage, self._best = folder, folder.name, best
     self.charset, self._fit = task.charset, task.fit
     self.config = run
     shape = task.metadata['preprocessing']
@@ -75,7 +77,7 @@ class Reader:
       )
 
   def __reduce__(self):
-    return reopened, (self._folder.parent, self.stage)
+    return reopened, (self._folder.parent, self.stage, self._best)
 
   def encode(self, images: Any) -> np.ndarray:
     """Features, float32 `(n, d)`, or `(n, time, d)` of a text encoder.
@@ -262,16 +264,21 @@ class Unopened:
     raise self._error
 
 
-def reopened(workdir: pathlib.Path, stage: str) -> Reader | Unopened:
+def reopened(
+  workdir: pathlib.Path, stage: str, best: bool = False
+) -> Reader | Unopened:
   """What a pickled `Reader` becomes."""
   try:
-    return load(workdir, stage=stage)
+    return load(workdir, stage=stage, best=best)
   except UserError as error:
     return Unopened(error)
 
 
 def load(
-  workdir: str | os.PathLike[str], *, stage: str | None = None
+  workdir: str | os.PathLike[str],
+  *,
+  stage: str | None = None,
+  best: bool = False,
 ) -> Reader:
   """Opens a trained run.
 
@@ -282,6 +289,8 @@ def load(
   Args:
     workdir: what a run printed as `Trained run`, or a stage's folder in it.
     stage: of its recipe; by default the one that the recipe is for.
+    best: whether to read the checkpoint that was the best by validation, which
+      a run keeps with --config.keep_best; by default the last.
 
   Raises:
     UserError: no run, no such stage, or one that has not run to its end.
@@ -300,11 +309,17 @@ def load(
       stage = trained.preferred(run, finished or recipe)
   check_known('stage', stage, recipe)
   check_finished(folder / stage)
-  saved = read(folder / stage / 'checkpoints', 'params', 'method_state')
+  kept = best_lib.FOLDER if best else 'checkpoints'
+  saved = read(folder / stage / kept, 'params', 'method_state')
   # What it was trained by, whatever has become of `config.json` since.
   config = saved.metadata['config']
   task = tasks.make(config)
   method = trained.method_of(config, stage, task)
   return Reader(
-    folder / stage, task=task, method=method, state=saved.state, run=config
+    folder / stage,
+    task=task,
+    method=method,
+    state=saved.state,
+    run=config,
+    best=best,
   )

@@ -1,34 +1,71 @@
-"""JSON files of a run folder, each written wholly or not at all."""
+"""JSON files of a run folder, each written wholly or not at all.
+
+A file that the `digests.json` of its folder lists is checked when it is read.
+"""
 
 import json
 import math
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from ssljax import durable
+
 
 def write_json(path: str | pathlib.Path, obj: Any) -> None:
   """Writes `obj` as JSON; the file appears complete or not at all.
 
-  Keys keep their order and become strings, arrays become lists, and numbers
-  that are not finite become null.
-
   Raises:
     TypeError: `obj` holds something that JSON cannot express.
+    CannotWrite: there is no room, or the folder may not be written to.
   """
   if jax.process_index() == 0:
-    text = json.dumps(
-      jsonable(obj), indent=2, ensure_ascii=False, allow_nan=False
+    replace_text(pathlib.Path(path), json_text(obj))
+
+
+def json_text(obj: Any) -> str:
+  """`obj` as JSON, as `write_json` writes it.
+
+  Keys keep their order and become strings, arrays become lists, and numbers
+  that are not finite become null.
+  """
+  text = json.dumps(
+    jsonable(obj), indent=2, ensure_ascii=False, allow_nan=False
+  )
+  return text + '\n'
+
+
+def write_recorded(folder: pathlib.Path, texts: Mapping[str, str]) -> None:
+  """Writes files of a folder, and their digests before them."""
+  if jax.process_index() == 0:
+    durable.record(
+      folder,
+      {name: durable.digest_of(text.encode()) for name, text in texts.items()},
     )
-    replace_text(pathlib.Path(path), text + '\n')
+    for name, text in texts.items():
+      replace_text(folder / name, text)
 
 
-def read_json(path: str | pathlib.Path) -> Any:
-  """Reads a JSON file, such as `write_json` writes."""
-  return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+def read_json(path: str | os.PathLike[str]) -> Any:
+  """Reads a JSON file, such as `write_json` writes.
+
+  Raises:
+    Damaged: the file is no JSON, is absurdly large, or is not the one that was
+      written.
+  """
+  path = pathlib.Path(path)
+  data = durable.read_bytes(path, limit=durable.JSON_LIMIT)
+  try:
+    return json.loads(data.decode())
+  except (ValueError, RecursionError) as error:
+    raise durable.Damaged(
+      f'Found {path} damaged: {error}; expected JSON. Put a copy of it back, '
+      'or start the command of its run again, which computes again what it can.'
+    ) from None
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -49,10 +86,8 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def replace_text(path: pathlib.Path, text: str) -> None:
   """Writes a file in one atomic step, replacing an old one."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  temporary.write_text(text, encoding='utf-8')
-  os.replace(temporary, path)
+  with durable.replacing(path, encoding='utf-8', newline='') as file:
+    file.write(text)
 
 
 def jsonable(obj: Any) -> Any:

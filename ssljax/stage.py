@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from ssljax import build, core, parallel, workdir
-from ssljax.checkpoint import read
+from ssljax.checkpoint import KEPT, read
 from ssljax.core import Method
 from ssljax.cost import cost_of, shapes, steps_for
 from ssljax.data import pipeline, sources
@@ -65,6 +65,9 @@ class Stage(NamedTuple):
     resident: whether all examples stay on the device.
     log_every, checkpoint_every: in steps.
     metadata: what a checkpoint must know to be read again.
+    keep: how many checkpoints are kept.
+    keep_best: how many validation images each of them is tested on, so that the
+      best is kept apart; 0 keeps no best.
   """
 
   name: str
@@ -93,6 +96,8 @@ class Stage(NamedTuple):
   log_every: int
   checkpoint_every: int
   metadata: dict[str, Any]
+  keep: int = KEPT
+  keep_best: int = 0
 
   @property
   def labels(self) -> sources.Source:
@@ -351,7 +356,18 @@ def _resolved(
     log_every=config.log_every,
     checkpoint_every=config.checkpoint_every,
     metadata={'config': config.to_dict(), 'stage': name, **task.metadata},
+    keep=check_keep(config.get('keep', KEPT)),
+    keep_best=config.get('keep_best', 0),
   )
+
+
+def check_keep(count: int) -> int:
+  if count < 1:
+    raise UserError(
+      f'Found --config.keep={count}; expected 1 or more, because a run goes on '
+      'from its newest checkpoint.'
+    )
+  return count
 
 
 def epoch_of(

@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssljax import core, evals, feed
+from ssljax import core, damage, evals, feed
+from ssljax.best import Best
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
-from ssljax.errors import UserError
 from ssljax.evaluate import evaluate, grid
 from ssljax.forecast import Pace
-from ssljax.health import Monitor
+from ssljax.health import Monitor, check_finite
 from ssljax.log import Log
-from ssljax.records import read_lines, write_json
+from ssljax.records import read_lines
 from ssljax.signals import Stopped, deferred
 from ssljax.stage import Stage, taken
 from ssljax.tasks import Task
@@ -52,7 +52,8 @@ def run_stage(
   )
   key = jax.random.key(stage.seed)
   folder = stage.folder / 'checkpoints'
-  with Checkpoints(folder, metadata=stage.metadata) as checkpoints:
+  options: dict[str, Any] = {'metadata': stage.metadata, 'keep': stage.keep}
+  with Checkpoints(folder, **options) as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
@@ -65,14 +66,27 @@ def run_stage(
       monitor = watch(stage)
       show = grid(stage, dataset)
       pace = Pace(stage, later)
+      saves = keeping_best(checkpoints, stage, task, dataset)
       with deferred():
-        state = fit(state, stage, checkpoints, log, monitor, pace, stop, show)
-        checkpoints.finish()
+        state = fit(state, stage, saves, log, monitor, pace, stop, show)
+        saves.finish()
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
   summary |= evaluate(stage, state, task=task, dataset=dataset)
-  write_json(stage.folder / 'stage.json', summary)
+  damage.finish(stage.folder, summary)
+
+
+def keeping_best(
+  checkpoints: Checkpoints, stage: Stage, task: Task, dataset: Dataset
+) -> Checkpoints | Best:
+  """What saves the stage: its best by validation too, if it is to be kept."""
+  if not stage.keep_best or not stage.method.learns_labels:
+    return checkpoints
+  if 'validation' not in dataset.splits:
+    return checkpoints
+  score = task.score(stage, dataset.open('validation'), stage.keep_best)
+  return Best(checkpoints, stage.folder, score, stage.metadata)
 
 
 def watch(stage: Stage) -> Monitor:
@@ -95,7 +109,7 @@ def encode_all(
 def fit(
   state: core.TrainState,
   stage: Stage,
-  checkpoints: Checkpoints,
+  checkpoints: Checkpoints | Best,
   log: Log,
   monitor: Monitor,
   pace: Pace,
@@ -122,9 +136,9 @@ def fit(
     due = any(done % each == 0 for each in dues)
     saving = ending or done % stage.checkpoint_every == 0
     if saving or due:
-      values = averages(window)
-      check_finite(stage.name, done, values)
+      check_finite(stage.name, done, window, state, saving=saving)
     if due:
+      values = averages(window)
       log.scalars(done, values)
       for message in monitor.read(done, values):
         log.note(f'{stage.name}: {message}')
@@ -152,15 +166,3 @@ def averages(window: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     name: float(np.mean(np.hstack([metrics[name] for metrics in window])))
     for name in window[0]
   }
-
-
-def check_finite(name: str, step: int, values: Mapping[str, float]) -> None:
-  """Stops before a state that can no longer learn is saved."""
-  bad = [key for key, value in values.items() if not np.isfinite(value)]
-  if bad:
-    raise UserError(
-      f'Stage {name!r}: found {", ".join(bad)} not finite at step {step}; the '
-      'last checkpoint, from before, is kept. Lower '
-      f'--config.{name}.optimizer.learning_rate or set '
-      f'--config.{name}.optimizer.clip, in another --workdir.'
-    )

@@ -9,7 +9,7 @@ from ssljax.core import Method
 from ssljax.errors import UserError
 from ssljax.records import read_json
 from ssljax.tasks import Task
-from ssljax.workdir import is_run
+from ssljax.workdir import is_run, recipe_of
 
 
 def method_of(run: Mapping[str, Any], stage: str, task: Task) -> Method:
@@ -34,15 +34,14 @@ def described(folder: pathlib.Path) -> dict[str, Any]:
       f'Found no config.json in {folder}; expected the folder of a run, which '
       'python -m ssljax.main prints as "Trained run".'
     )
-  path, run = folder / 'config.json', {}
+  path, stages = folder / 'config.json', recipe_of(folder)
+  run = read_json(path)
   try:
-    run = read_json(path)
     # Other programs have a config.json too; ours describes its stages.
-    stages = run['recipe'] if run['data'] else ()
-    named = [run[stage]['method']['name'] for stage in stages]
-  except (KeyError, TypeError, ValueError):
-    named = []
-  if not named:
+    known = run['data'] and all(run[each]['method']['name'] for each in stages)
+  except (KeyError, TypeError):
+    known = False
+  if not known:
     raise UserError(
       f'Found no recipe with its stages in {path}; expected the config of a '
       'run of ssljax. Name the folder of one.'

@@ -11,9 +11,12 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ssljax import lock
+from ssljax import durable, lock
 from ssljax.errors import UserError, check_known
-from ssljax.records import read_json, write_json
+from ssljax.records import json_text, read_json, write_recorded
+
+# The options that say what is kept, and do not change what is computed.
+KEEPING = ('keep', 'keep_best')
 
 
 def name_of(config: Any, stem: str) -> pathlib.Path:
@@ -27,6 +30,7 @@ def name_of(config: Any, stem: str) -> pathlib.Path:
     stem: name of the config's file.
   """
   plain = json.loads(json.dumps(config.to_dict(), default=str))
+  plain = {key: plain[key] for key in plain if key not in KEEPING}
   text = json.dumps(respelt(plain), sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
   return pathlib.Path('runs') / f'{stem}-{config.scale}-{digest}'
@@ -71,7 +75,10 @@ class DataChanged(UserError):
 
 
 # What a dry run and a skipped file leave in a folder before it is claimed.
-EARLY = ('summary.txt', 'pictures.png', 'skipped.csv', lock.NAME)
+EARLY = (
+  *('summary.txt', 'pictures.png', 'skipped.csv'),
+  *(lock.NAME, durable.LISTING),
+)
 # The options of `config.data` that follow from what is in the user's folder.
 FOLLOWING = (
   *('charset', 'classes', 'max_length', 'lengths', 'height', 'width'),
@@ -111,6 +118,9 @@ def check_claim(
   # Folders with the same contents are the same folder, wherever it stands.
   same = 'DIR' if old and old == new else ''
   settled = [respelt(each, directory=same) for each in (there, here)]
+  for each in settled:
+    for key in KEEPING:
+      each.pop(key, None)
   changed = _differing('config', *settled)
   if not changed:
     return
@@ -163,9 +173,9 @@ def claim(
   """
   check_claim(workdir, wanted, facts)
   if not (workdir / 'config.json').exists():
-    if facts:
-      write_json(workdir / 'data.json', facts)
-    write_json(workdir / 'config.json', wanted)
+    texts = {'data.json': json_text(facts)} if facts else {}
+    # Last, because a folder that has it is claimed.
+    write_recorded(workdir, {**texts, 'config.json': json_text(wanted)})
 
 
 def _differing(path: str, found: Any, wanted: Any) -> list[str]:
@@ -186,7 +196,7 @@ def write_skipped(
 ) -> None:
   """Lists the user's files that are not used, where there are some."""
   if skipped:
-    with (workdir / 'skipped.csv').open('w', newline='') as file:
+    with durable.replacing(workdir / 'skipped.csv', newline='') as file:
       csv.writer(file).writerows([('file', 'reason'), *skipped])
 
 
@@ -201,6 +211,34 @@ def skipped_lines(
 
 def is_run(folder: pathlib.Path) -> bool:
   return (folder / 'config.json').is_file()
+
+
+def recipe_of(folder: pathlib.Path) -> list[str]:
+  """The names of the stages of a run.
+
+  Raises:
+    UserError: the config is of another program, or a name leads out of the
+      folder.
+  """
+  path = folder / 'config.json'
+  try:
+    config = read_json(path)
+    stages = [str(stage) for stage in config['recipe']]
+    known = stages and all(isinstance(config[each], dict) for each in stages)
+  except (AttributeError, IndexError, KeyError, TypeError):
+    stages, known = [], False
+  if not known:
+    raise UserError(
+      f'Found no recipe with its stages in {path}; expected the config of a '
+      'run of ssljax. Name the folder of one.'
+    )
+  for stage in stages:
+    if stage in ('.', '..') or pathlib.Path(stage).name != stage:
+      raise UserError(
+        f'Found a stage named {stage!r} in {path}; expected names of folders '
+        'in the folder of the run. Take the run from where it came from again.'
+      )
+  return stages
 
 
 def is_finished(folder: pathlib.Path) -> bool:
@@ -228,7 +266,7 @@ def locate(
   for other in (path, path.parent):
     if not is_run(other):
       continue
-    stages = read_json(other / 'config.json')['recipe']
+    stages = recipe_of(other)
     stage = stages[0] if other == path else path.name
     check_known(f'stage of {other}', stage, stages)
     check_finished(other / stage)
@@ -251,6 +289,7 @@ def check_finished(folder: pathlib.Path) -> None:
 
 def lineage(folder: pathlib.Path) -> set[pathlib.Path]:
   """The stage's folder, and those of all stages whose parts it carries."""
+  recipe_of(folder.parent)  # refuses a config of another program
   described = read_json(folder.parent / 'config.json')
   found = {folder}
   for origin in described[folder.name]['take'].values():

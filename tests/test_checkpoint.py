@@ -1,7 +1,10 @@
 """Nothing saved is lost, half-read or silently changed."""
 
+import contextlib
+import json
 import logging
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -15,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tensorstore
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ssljax import checkpoint
+from ssljax import checkpoint, durable
 from ssljax.checkpoint import CheckpointError, Checkpoints
 
 METADATA = {'config': {'epochs': 3, 'views': [2, 'é']}, 'charset': '0123'}
@@ -222,6 +226,8 @@ def test_a_failed_save_surfaces(tmp_path, full_disk, moment, capfd):
     Checkpoints(tmp_path) as checkpoints,
   ):
     use(checkpoints)
+  # Nothing of the failed save is left.
+  assert os.listdir(tmp_path) == ['1']
   with Checkpoints(tmp_path) as checkpoints:
     assert_same(checkpoints.restore(big(0)), big(1))
   assert capfd.readouterr().err == ''
@@ -329,6 +335,7 @@ def test_read_touches_only_what_it_is_asked_for(tmp_path):
   noise = jax.random.normal(jax.random.key(0), (1000, 1000))
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(1, create()._replace(opt_state=noise))
+  (tmp_path / '1' / 'digests.json').unlink()  # as of an earlier version
   files = [path for path in tmp_path.rglob('*') if path.is_file()]
   max(files, key=lambda path: path.stat().st_size).unlink()
   with pytest.raises(Exception, match='reading'):
@@ -380,6 +387,153 @@ with Checkpoints(sys.argv[1], metadata={'charset': '01'}) as checkpoints:
     print(step, flush=True)
     step += 1
 """
+
+
+def files_of(folder):
+  return sorted(path for path in folder.rglob('*') if path.is_file())
+
+
+def flip(path, bit):
+  data = bytearray(path.read_bytes())
+  data[bit // 8 % len(data)] ^= 1 << bit % 8
+  path.write_bytes(data)
+
+
+@pytest.fixture
+def two_steps(tmp_path):
+  with Checkpoints(tmp_path, metadata=METADATA) as checkpoints:
+    checkpoints.save(1, create())
+    checkpoints.save(2, create()._replace(step=jnp.int32(2)))
+  return tmp_path
+
+
+OFFERED = r'Step 1, before it, is whole.*--from_last_good'
+
+
+def test_a_flipped_bit_in_any_file_is_refused_by_name(two_steps):
+  random = np.random.default_rng(0)
+  names = [path.name for path in files_of(two_steps / '2')]
+  assert {'digests.json', '_METADATA', 'metadata'} < set(names)
+  for path in files_of(two_steps / '2'):
+    whole = path.read_bytes()
+    for _ in range(4):
+      flip(path, int(random.integers(8 * len(whole))))
+      with (
+        pytest.raises(CheckpointError, match=OFFERED) as caught,
+        Checkpoints(two_steps) as checkpoints,
+      ):
+        checkpoints.restore(create())
+      # A flip in the list itself may look like one in a file that it names.
+      assert str(path) in str(caught.value) or path.name == 'digests.json'
+      with pytest.raises(checkpoint.CheckpointDamaged):
+        checkpoint.read(two_steps)
+      path.write_bytes(whole)
+  assert checkpoint.read(two_steps).step == 2
+
+
+def test_a_missing_file_is_refused_by_name(two_steps):
+  (two_steps / '2' / 'state' / 'manifest.ocdbt').unlink()
+  with pytest.raises(CheckpointError, match=r'manifest.ocdbt: it is missing'):
+    checkpoint.read(two_steps)
+
+
+def test_from_last_good_goes_on_from_the_newest_whole_step(two_steps):
+  flip(two_steps / '2' / 'metadata' / 'metadata', 99)
+  assert checkpoint.drop_damaged(two_steps) == [2]
+  with Checkpoints(two_steps) as checkpoints:
+    assert checkpoints.latest_step() == 1
+    assert_same(checkpoints.restore(create()), create())
+    checkpoints.save(2, create())
+  assert checkpoint.read(two_steps).step == 2
+
+
+def test_from_last_good_begins_anew_where_no_step_is_whole(two_steps):
+  for step in '12':
+    flip(two_steps / step / 'metadata' / 'metadata', 99)
+  with pytest.raises(CheckpointError, match=r'None is before it.*beginning'):
+    checkpoint.read(two_steps)
+  assert checkpoint.drop_damaged(two_steps) == [2, 1]
+  with Checkpoints(two_steps) as checkpoints:
+    assert checkpoints.restore(create()) is None
+
+
+def test_checkpoints_of_earlier_versions_have_no_digests(two_steps):
+  (two_steps / '2' / 'digests.json').unlink()
+  assert checkpoint.read(two_steps).step == 2
+
+
+def foreign(step, change):
+  """Changes a step as somebody does who also writes its digests anew."""
+  change(step)
+  (step / 'digests.json').unlink()
+  with contextlib.suppress(durable.Damaged):
+    durable.record_folder(step)
+
+
+def link_out(step):
+  path = step / 'state' / 'manifest.ocdbt'
+  path.rename(step.parent / 'outside')
+  path.symlink_to(step.parent / 'outside')
+
+
+def pipe(step):
+  (step / 'state' / 'manifest.ocdbt').unlink()
+  os.mkfifo(step / 'state' / 'manifest.ocdbt')
+
+
+def truncate(step):
+  path = max(files_of(step / 'state'), key=lambda path: path.stat().st_size)
+  path.write_bytes(path.read_bytes()[:-100])
+
+
+def enlarge(step):
+  """An array of 4 TB, of which no chunk is there."""
+  kernel = {
+    'driver': 'zarr',
+    'kvstore': {
+      'driver': 'ocdbt',
+      'base': f'file://{step / "state"}',
+      'path': 'params.encoder.kernel/',
+    },
+    'metadata': {'shape': [10**6, 10**6], 'chunks': [3, 3], 'dtype': '<f4'},
+  }
+  tensorstore.open(kernel, create=True, delete_existing=True).result()
+
+
+def pickled(step):
+  for name in ('metadata/metadata', 'state/_METADATA'):
+    (step / name).write_bytes(pickle.dumps(Bomb()))
+
+
+class Bomb:
+  """Ends the tests if it is unpickled."""
+
+  def __reduce__(self):
+    return os._exit, (1,)
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (link_out, 'Found a link at .*manifest.ocdbt; expected a file'),
+    (pipe, 'Found a pipe or a device at .*manifest.ocdbt'),
+    (truncate, 'cannot be read: .*expected a checkpoint as ssljax saves it'),
+    (enlarge, r'arrays take 3,725.3 GB, while its files have 0.0 MB'),
+    (pickled, 'cannot be read'),
+  ],
+)
+def test_a_tampered_step_is_refused(two_steps, change, message):
+  foreign(two_steps / '2', change)
+  with pytest.raises(CheckpointError, match=message):
+    checkpoint.read(two_steps)
+
+
+@pytest.mark.parametrize('name', ['../1/metadata/metadata', '/etc/hostname'])
+def test_digests_of_files_elsewhere_are_refused(two_steps, name):
+  listing = two_steps / '2' / 'digests.json'
+  listing.write_text(json.dumps({name: 64 * '0'}))
+  with pytest.raises(CheckpointError, match='no list of files with their dig'):
+    checkpoint.read(two_steps)
 
 
 def test_killed_during_saves_the_newest_complete_step_restores(tmp_path):

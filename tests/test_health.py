@@ -13,6 +13,7 @@ import pytest
 
 from ssljax import core, health, optim, parallel, train
 from ssljax.data.image_sets import open_images
+from ssljax.errors import UserError
 from ssljax.health import PATIENCE, Monitor
 from ssljax.methods.byol import byol
 from ssljax.methods.moco import moco
@@ -370,3 +371,43 @@ def test_a_loss_that_comes_down_to_chance_has_learned_nothing():
   ((step, message),) = _alarms(course, figure='loss', loss_at_chance=2.0)
   assert step == 1 + PATIENCE
   assert 'stays at chance' in message
+
+
+def _state(**params):
+  return types.SimpleNamespace(
+    params={'encoder': params}, method_state={'batch_stats': {}}
+  )
+
+
+def test_the_first_step_that_is_not_finite_is_named():
+  """Whether a call takes one step or several."""
+  fine = {'loss': 1.0, 'update_norm': 1.0}
+  health.check_finite('head', 9, [fine, fine], _state(kernel=np.ones(2)))
+  for bad in (np.nan, np.inf, -np.inf):
+    for window in (
+      [fine, fine | {'update_norm': bad}, {'loss': bad, 'update_norm': bad}],
+      [fine, {'loss': np.array([1, bad]), 'update_norm': np.array([bad, bad])}],
+    ):
+      words = r'found update_norm not finite at step 8; .*head\.optimizer\.clip'
+      with pytest.raises(UserError, match=words):
+        health.check_finite('head', 9, window, _state(kernel=np.ones(2)))
+
+
+def test_the_arrays_that_are_not_finite_are_named():
+  state = _state(bias=np.ones(2), kernel=np.array([1, np.inf]))
+  window = [{'loss': 1.0}]
+  with pytest.raises(UserError, match='found params/encoder/kernel not finite'):
+    health.check_finite('head', 3, window, state)
+  health.check_finite('head', 3, window, state, saving=False)  # on the way
+  with pytest.raises(UserError, match='found loss, params/encoder/kernel not'):
+    health.check_finite('head', 3, [{'loss': np.nan}], state, saving=False)
+  state = _state(**{name: np.full(2, np.nan) for name in 'abcde'})
+  with pytest.raises(UserError, match='encoder/c and 2 more arrays not finite'):
+    health.check_finite('head', 3, window, state)
+
+
+def test_statistics_are_watched_too():
+  state = _state()
+  state.method_state['batch_stats'] = {'encoder': {'mean': np.array([np.nan])}}
+  with pytest.raises(UserError, match='batch_stats/encoder/mean not finite'):
+    health.check_finite('head', 3, [], state)

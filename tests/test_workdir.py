@@ -210,3 +210,34 @@ def test_what_a_dry_run_leaves_bars_no_run(tmp_path):
   for name in workdir.EARLY:
     (tmp_path / name).write_text('')
   workdir.claim(tmp_path, {'seed': 0})
+
+
+def test_what_is_kept_is_no_part_of_a_run(tmp_path):
+  """Runs of earlier versions do not say it, and a run may change it."""
+  config = {'seed': 0, 'recipe': ()}
+  workdir.claim(tmp_path, config)
+  workdir.check_claim(tmp_path, config | {'keep': 5, 'keep_best': 100})
+  named = [
+    workdir.name_of(ConfigDict({'seed': 0, 'scale': 'smoke', **more}), 'a')
+    for more in ({}, {'keep': 5}, {'keep_best': 100})
+  ]
+  assert len(set(named)) == 1
+
+
+@pytest.mark.parametrize(
+  'text', ['[1]', '{"model_type": "bert"}', '{"recipe": ["a"], "a": 1}']
+)
+def test_a_config_of_another_program_is_no_run(tmp_path, text):
+  (tmp_path / 'config.json').write_text(text)
+  with pytest.raises(UserError, match=r'no recipe .*config\.json'):
+    workdir.locate(tmp_path / 'here', (), str(tmp_path))
+
+
+@pytest.mark.parametrize('name', ['../x', '/x', '..', 'a/b'])
+def test_a_stage_that_leads_out_of_its_run_is_refused(tmp_path, name):
+  config = {'recipe': [name], name: {'take': {}}}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(
+    UserError, match='expected names of folders in the folder'
+  ):
+    workdir.recipe_of(tmp_path)

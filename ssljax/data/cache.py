@@ -9,6 +9,8 @@ import numpy as np
 from absl import logging
 from numpy.typing import DTypeLike
 
+from ssljax import durable
+
 
 def kept(
   path: str | pathlib.Path,
@@ -19,10 +21,12 @@ def kept(
 ) -> np.ndarray:
   """Returns the array in the file `path`, or makes the array and the file.
 
-  The file appears complete or not at all. A file that is torn, or that holds
-  an array of another shape or dtype, is replaced. Processes that want the same
-  file at once wait until the first of them has made it. If the file cannot be
-  written, a warning is logged and every call makes the array.
+  The file appears complete or not at all, after a file with its SHA-256, whose
+  name ends in `.digest`. A file that is torn or damaged, or that holds an array
+  of another shape or dtype, is replaced; of a damaged one a warning is logged.
+  Processes that want the same file at once wait until the first of them has
+  made it. If the file cannot be written, a warning is logged and every call
+  makes the array.
 
   Args:
     path: the file. Its name must tell everything that the array depends on,
@@ -36,7 +40,8 @@ def kept(
     `make` returned.
   """
   path = pathlib.Path(path)
-  found = _read(path, shape, dtype)
+  damaged = _damaged(path)
+  found = None if damaged else _read(path, shape, dtype)
   if found is not None:
     return found
   try:
@@ -48,19 +53,41 @@ def kept(
   with lock:
     # The system releases this lock when its process dies.
     fcntl.flock(lock, fcntl.LOCK_EX)
-    found = _read(path, shape, dtype)
+    damaged = _damaged(path)
+    found = None if damaged else _read(path, shape, dtype)
     if found is None:
+      if damaged:
+        logging.warning(
+          'Found %s damaged: its bytes are not those that were written. It is '
+          'made again.',
+          path,
+        )
       found = make()
       _write(path, found)
   return found
+
+
+def _digest_path(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(f'{path.name}.digest')
+
+
+def _damaged(path: pathlib.Path) -> bool:
+  """Whether a file is not what its digest says; earlier versions have none."""
+  try:
+    expected = _digest_path(path).read_text(errors='replace')
+    return expected.strip() != durable.digest_of_file(path)
+  except OSError:
+    return False
 
 
 def _read(
   path: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike
 ) -> np.ndarray | None:
   try:
-    found = np.load(path, mmap_mode='r')
-  except (OSError, ValueError, EOFError):
+    # Unlike np.load it opens neither archives nor pickles. A damaged head
+    # raises errors of many kinds.
+    found = np.lib.format.open_memmap(path, mode='r')
+  except Exception:
     return None
   if found.shape != tuple(shape) or found.dtype != dtype:
     return None
@@ -75,7 +102,9 @@ def _write(path: pathlib.Path, array: np.ndarray) -> None:
       file.flush()
       # Otherwise a power cut could leave the file's name without its bytes.
       os.fsync(file.fileno())
+    with durable.replacing(_digest_path(path)) as file:
+      file.write(durable.digest_of_file(part) + '\n')
     part.replace(path)
-  except OSError as error:
+  except (OSError, durable.CannotWrite) as error:
     logging.warning('Cannot keep %s: %s', path, error)
     part.unlink(missing_ok=True)

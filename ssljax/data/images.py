@@ -11,12 +11,14 @@ import math
 import os
 import pathlib
 import stat
+import threading
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ssljax.data import workers
 from ssljax.data.colours import to_rgb
 from ssljax.data.magic import FORMATS, HEAD, kind_of
 from ssljax.errors import UserError
@@ -43,6 +45,40 @@ OTHER_BYTES, FURTHER_BYTES = 20, 4
 FURTHER = {'exif', 'icc_profile', 'progressive'}
 
 
+class Room:
+  """Memory that threads share while each decodes a picture.
+
+  Small pictures are decoded at once, as many as there are threads; photographs
+  wait for each other, or the memory would grow with the number of cores.
+  """
+
+  def __init__(self, size: int):
+    self._size, self._used = size, 0
+    self._freed = threading.Condition()
+
+  @contextlib.contextmanager
+  def taken(self, needed: int) -> Iterator[None]:
+    """Waits until so many bytes are free, or all are."""
+    with self._freed:
+      self._freed.wait_for(
+        lambda: not self._used or self._used + needed <= self._size
+      )
+      self._used += needed
+    try:
+      yield
+    finally:
+      with self._freed:
+        self._used -= needed
+        self._freed.notify_all()
+
+
+# Blocks of Pillow's usual size are small enough for the C library to keep in
+# each thread after a photograph is gone. Larger blocks go back to the system.
+_core: Any = Image.core
+_core.set_block_size(2**26)
+ROOM = Room(2**26 + 2**24 * workers.available_cores())
+
+
 class BadImage(UserError):
   """A file that cannot be used, and why; the caller adds the file's name."""
 
@@ -65,8 +101,7 @@ def read_image(file: str | os.PathLike[str] | bytes | BinaryIO) -> Image.Image:
     file = read_bytes(file)
   with _decoders_errors():
     data = file if isinstance(file, bytes) else file.read()
-    with _opened(io.BytesIO(data)) as image:
-      _check_size(image)
+    with _opened(io.BytesIO(data)) as image, ROOM.taken(_check_size(image)):
       # Only here is the file read to its end.
       image.load()
       return to_rgb(upright(image))
@@ -171,7 +206,8 @@ def _opened(file: BinaryIO) -> Image.Image:
   return Image.open(file, formats=(kind,))
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_size(image: Image.Image) -> int:
+  """The bytes that decoding a picture takes; refuses a picture of too many."""
   # Pillow only warns up to twice its limit, and a warnings filter that makes
   # this an error is not safe in threads.
   pixels = image.width * image.height
@@ -185,6 +221,7 @@ def _check_size(image: Image.Image) -> None:
       f'{needed / 2**20:,.0f} MB to decode; expected at most '
       f'{MEMORY / 2**20:,.0f} MB; make the image smaller'
     )
+  return needed
 
 
 def _orientation(image: Image.Image) -> int:

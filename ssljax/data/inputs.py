@@ -22,6 +22,7 @@ Made = TypeVar('Made')
 BYTES = (bytes, bytearray, memoryview)
 PATHS = (str, os.PathLike)
 AHEAD = 64  # the images that are decoded before they are asked for
+AHEAD_BYTES = 2**25  # the most bytes of files that wait for that
 
 
 def each(images: Any) -> Iterator[Any]:
@@ -78,18 +79,22 @@ def prepared(
       return error
 
   with ThreadPoolExecutor(workers.available_cores()) as threads:
-    waiting = collections.deque()
+    waiting, held = collections.deque(), 0
     try:
       for item in items:
+        size = len(item) if isinstance(item, BYTES) else 0
         if isinstance(item, (*PATHS, *BYTES)):
-          waiting.append(threads.submit(outcome, item).result)
+          waiting.append((threads.submit(outcome, item).result, size))
         else:
           found = outcome(item)
-          waiting.append(lambda found=found: found)
-        if len(waiting) > AHEAD:
-          yield waiting.popleft()()
-      while waiting:
-        yield waiting.popleft()()
+          waiting.append((lambda found=found: found, size))
+        held += size
+        while len(waiting) > AHEAD or held > AHEAD_BYTES:
+          result, size = waiting.popleft()
+          held -= size
+          yield result()
+      for result, _ in waiting:
+        yield result()
     finally:
       threads.shutdown(cancel_futures=True)
 

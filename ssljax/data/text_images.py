@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
 
+from ssljax import durable
 from ssljax.data import render as render_lib
 from ssljax.data import workers
 from ssljax.data.layouts import LAYOUTS, SEEN_LAYOUTS, UNSEEN_LAYOUTS
@@ -234,6 +235,9 @@ def prepare(
   preparation leaves nothing that could be read, and the next call starts it
   again. Processes that prepare the same recipe at once wait for the first.
 
+  The folder has a `digests.json`, against which its files are checked each
+  time. A folder of an earlier version gets one when it is first opened.
+
   Args:
     data_dir: the folder of all prepared data sets.
     counts: the number of images in each split, such as `{'unlabeled': 20_000,
@@ -247,7 +251,7 @@ def prepare(
     The builder; `sources.open_split` reads from it.
 
   Raises:
-    UserError: as for `recipe_config`.
+    UserError: as for `recipe_config`, and for a file that is damaged.
   """
   config = recipe_config(counts=counts, **recipe)
 
@@ -257,10 +261,12 @@ def prepare(
         config=config, data_dir=data_dir, file_format='array_record'
       )
 
-  builder = open_builder()
-  folder = pathlib.Path(builder.data_dir)  # .../text_images/name/version
+  # .../text_images/name/version; a damaged folder must not be opened.
+  folder = pathlib.Path(data_dir).expanduser() / TextImages.name / config.name
+  folder /= str(TextImages.VERSION)
   if folder.exists():
-    return builder
+    check(folder)
+    return open_builder()
   with _only_one(folder.parent.with_suffix('.lock')):
     # These are left by killed processes; nobody else writes under the lock.
     for leftover in folder.parent.glob('incomplete.*'):
@@ -269,4 +275,24 @@ def prepare(
     builder.processes, builder.progress = processes, progress
     with _quiet():
       builder.download_and_prepare()
+    check(folder)
   return builder
+
+
+def check(folder: pathlib.Path) -> None:
+  """Refuses images that are not those that were written, by their digests.
+
+  A folder without digests gets them, unless it may not be written to.
+  """
+  if not (folder / durable.LISTING).exists():
+    with contextlib.suppress(durable.CannotWrite):
+      durable.record_folder(folder)
+    return
+  found = durable.damage(folder)
+  if found:
+    raise durable.Damaged(
+      'Found rendered images damaged: '
+      + '; '.join(f'{folder / name}: {why}' for name, why in found.items())
+      + f'. Remove the folder {folder}, and the same command renders them '
+      'again.'
+    )

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from threadpoolctl import threadpool_limits
 
+from ssljax import durable
 from ssljax.errors import check_known
 
 LIMIT = 1000  # the most images in a picture
@@ -81,7 +82,8 @@ def _draw(
     else:
       name, colour = str(names[label])[:3], colours[label]
       axes.text(x, y, name, color=colour, fontsize=8, ha='center', va='center')
-  figure.savefig(path, dpi=100)
+  with durable.replacing(path, 'wb') as file:
+    figure.savefig(file, dpi=100, format='png')
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

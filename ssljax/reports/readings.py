@@ -6,13 +6,14 @@ rows is paired, image by image.
 """
 
 import csv
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssljax import evals, workdir
+from ssljax import durable, evals, workdir
 from ssljax.records import read_json
 from ssljax.reports import confidence
 from ssljax.reports.tables import FEWEST, TOO_FEW, shown, table
@@ -83,10 +84,8 @@ def read_row(folders: Sequence[Any]) -> Row:
 
 def _columns(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
   """The columns of a table by their names."""
-  with path.open(
-    newline='', encoding='utf-8', errors='surrogateescape'
-  ) as file:
-    header, *rows = csv.reader(file)
+  text = durable.read_bytes(path).decode(errors='surrogateescape')
+  header, *rows = csv.reader(io.StringIO(text, newline=''))
   return dict(zip(header, zip(*rows, strict=True), strict=True))
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ssljax import durable
+
 Reading = tuple[str, float]  # a text, and the confidence of its reading
 
 MOST, LEAST = (
@@ -70,7 +72,8 @@ def sheet(
       _beside(cells[start : start + columns])
       for start in range(0, len(cells), columns)
     ]
-  _page(parts).save(path)
+  with durable.replacing(path, 'wb') as file:
+    _page(parts).save(file, 'PNG')
 
 
 def pictures(
@@ -97,7 +100,8 @@ def pictures(
     _beside(cells[start : start + columns])
     for start in range(0, len(cells), columns)
   ]
-  _page(parts).save(path)
+  with durable.replacing(path, 'wb') as file:
+    _page(parts).save(file, 'PNG')
 
 
 def write_readings(
@@ -109,8 +113,8 @@ def write_readings(
     for place in by_confidence(readings)
   ]
   # A file's name may hold bytes that are not valid UTF-8.
-  with pathlib.Path(path).open(
-    'w', newline='', encoding='utf-8', errors='surrogateescape'
+  with durable.replacing(
+    path, newline='', encoding='utf-8', errors='surrogateescape'
   ) as file:
     csv.writer(file).writerows([('file', 'reading', 'confidence'), *rows])
 

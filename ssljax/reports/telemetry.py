@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ssljax import durable
 from ssljax.records import read_json
 from ssljax.reports.tables import table
 
@@ -20,7 +21,8 @@ def telemetry(folders: Iterable[pathlib.Path]) -> dict[str, dict[str, Any]]:
   """
   found = {}
   for folder in folders:
-    lines = (folder / 'metrics.jsonl').read_text().splitlines()
+    text = durable.read_bytes(folder / 'metrics.jsonl').decode()
+    lines = text.splitlines()
     if not lines:
       continue
     found[folder.name] = json.loads(lines[-1])

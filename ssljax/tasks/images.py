@@ -1,7 +1,7 @@
 """Runs on images: labels are classes, and features are probed."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -78,6 +78,7 @@ def images(
     check=lambda source, encoder: None,
     shares=functools.partial(class_shares, count=len(classes)),
     evaluate=functools.partial(evaluate, classes=classes, options=evaluation),
+    score=score,
     report=report,
     fit=lambda picture: (middle_square(picture, size), size),
     metadata={'preprocessing': preprocessing(size, size)},
@@ -149,6 +150,20 @@ def probe(
       method=kind,
     )
   return figures
+
+
+def score(stage: Any, source: Any, count: int) -> Callable[[TrainState], float]:
+  """`state -> accuracy` of the first images of a source."""
+  source = source.part(np.arange(min(count, len(source))))
+  predict = jax.jit(stage.method.predict)
+
+  def accuracy(state):
+    variables = state.params, state.method_state
+    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    found = evals.outputs(functools.partial(predict, *variables), batches)
+    return float(np.mean(found.argmax(axis=1) == source.labels))
+
+  return accuracy
 
 
 def classify(stage: Any, variables: tuple[Any, Any], source: Any) -> dict:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssljax import evals
+from ssljax import durable, evals
 from ssljax.core import TrainState
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
@@ -67,6 +67,22 @@ def evaluate(
     shown = read(source).readings
     show_readings(shown, source, dataset.files('unlabeled'), stage.folder)
   return found
+
+
+def score(
+  stage: Any, source: Source, count: int, *, charset: Charset
+) -> Callable[[TrainState], float]:
+  """`state -> edit-distance accuracy` on the first images of a source."""
+  source = Subset(source, range(min(count, len(source))))
+  predict = jax.jit(stage.method.predict)
+
+  def accuracy(state):
+    variables = state.params, state.method_state
+    batches = pipeline.evaluation_batches(source, EVALUATION_BATCH)
+    found = evals.read(functools.partial(predict, *variables), batches, charset)
+    return evals.figures(found.texts, found.labels)['edit_distance_accuracy']
+
+  return accuracy
 
 
 def is_test(split: str) -> bool:
@@ -197,7 +213,7 @@ def write_predictions(
 ) -> None:
   """Writes the `COLUMNS` of each image."""
   # A file's name may hold bytes that are not valid UTF-8.
-  with path.open(
-    'w', newline='', encoding='utf-8', errors='surrogateescape'
+  with durable.replacing(
+    path, newline='', encoding='utf-8', errors='surrogateescape'
   ) as file:
     csv.writer(file).writerows([COLUMNS, *rows])

@@ -39,6 +39,8 @@ class Task(NamedTuple):
       labels of a source; see `shares`.
     evaluate: `(stage, state, dataset) -> figures` of a stage that has run to
       its end, for its `stage.json`.
+    score: `(stage, source, count) -> (state -> score)`: how well a stage that
+      learns labels does on the first images of a source; higher is better.
     report: `run's folder -> (results, markdown)`.
     fit: `picture -> (uint8 (height, width, 3), pixels shown of the width)`.
     metadata: what a checkpoint must know to be read again, JSON-able.
@@ -55,6 +57,7 @@ class Task(NamedTuple):
   check: Callable[[Any, nn.Module], None]
   shares: Callable[[Any], np.ndarray]
   evaluate: Callable[..., dict[str, Any]]
+  score: Callable[..., Callable[[Any], float]]
   report: Callable[[pathlib.Path], tuple[dict[str, Any], str]]
   fit: Callable[[Image.Image], tuple[np.ndarray, int]]
   metadata: dict[str, Any]

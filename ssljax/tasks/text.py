@@ -70,6 +70,7 @@ def text(
     ),
     shares=functools.partial(character_shares, charset=known),
     evaluate=functools.partial(reading.evaluate, charset=known),
+    score=functools.partial(reading.score, charset=known),
     report=report,
     fit=lambda picture: images_lib.fit(picture, height, width),
     metadata={

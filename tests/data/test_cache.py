@@ -1,3 +1,5 @@
+import os
+import pickle
 import subprocess
 import sys
 
@@ -32,6 +34,51 @@ def test_a_torn_file_is_not_read(tmp_path, length):
   path.write_bytes(path.read_bytes()[:length])
   np.testing.assert_array_equal(cache.kept(path, make, **KIND), make())
   np.testing.assert_array_equal(np.load(path), make())
+
+
+@pytest.mark.parametrize('bit', [0, 700, 1100, 1215])
+def test_a_flipped_bit_is_named_and_the_array_made_again(tmp_path, bit, caplog):
+  path = tmp_path / 'array.npy'
+  cache.kept(path, make, **KIND)
+  data = bytearray(path.read_bytes())
+  data[bit // 8] ^= 1 << bit % 8
+  path.write_bytes(data)
+  np.testing.assert_array_equal(cache.kept(path, make, **KIND), make())
+  assert str(path) in caplog.text
+  np.testing.assert_array_equal(cache.kept(path, never, **KIND), make())
+
+
+def test_a_file_of_an_earlier_version_has_no_digest(tmp_path):
+  path = tmp_path / 'array.npy'
+  np.save(path, make())
+  np.testing.assert_array_equal(cache.kept(path, never, **KIND), make())
+
+
+class Bomb:
+  """Ends the tests if it is unpickled."""
+
+  def __reduce__(self):
+    return os._exit, (1,)
+
+
+@pytest.mark.parametrize(
+  'other', [np.full((2, 3), Bomb()), pickle.dumps(Bomb()), b'PK\x03\x04']
+)
+def test_no_pickle_is_loaded(tmp_path, other):
+  path = tmp_path / 'array.npy'
+  if isinstance(other, bytes):
+    path.write_bytes(other)
+  else:
+    np.save(path, other, allow_pickle=True)
+  np.testing.assert_array_equal(cache.kept(path, make, **KIND), make())
+
+
+def test_an_array_of_an_absurd_size_takes_no_memory(tmp_path):
+  path = tmp_path / 'array.npy'
+  np.save(path, make())
+  head = path.read_bytes()
+  path.write_bytes(head.replace(b'(2, 3), }     ', b'(999999999,), ', 1))
+  np.testing.assert_array_equal(cache.kept(path, make, **KIND), make())
 
 
 @pytest.mark.parametrize(

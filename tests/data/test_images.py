@@ -7,8 +7,11 @@ import re
 import struct
 import subprocess
 import sys
+import threading
+import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -511,3 +514,36 @@ def test_extreme_sizes(size):
   found, width = fit(Image.new('RGB', size, 'red'), 32, 96)
   assert found.shape == (32, 96, 3)
   assert 1 <= width <= 96
+
+
+def test_photographs_wait_for_each_other_and_small_pictures_do_not():
+  """Threads would each hold a decoded photograph otherwise."""
+  room, lock = images.Room(10), threading.Lock()
+  held, most = 0, 0
+
+  def decode(size):
+    nonlocal held, most
+    with room.taken(size):
+      with lock:
+        held += size
+        most = max(most, held)
+      time.sleep(0.01)
+      with lock:
+        held -= size
+
+  cases = ((8 * (1,), 2, 8), (8 * (6,), 6, 6), ((50,), 50, 50))
+  for sizes, least, limit in cases:
+    most = 0
+    with ThreadPoolExecutor(8) as threads:
+      list(threads.map(decode, sizes))
+    assert least <= most <= limit
+
+
+def test_a_decoder_that_fails_gives_its_memory_back():
+  buffer = io.BytesIO()
+  _picture().save(buffer, 'PNG')
+  for _ in range(9):
+    with pytest.raises(BadImage):
+      read_image(buffer.getvalue()[:-60])
+  with images.ROOM.taken(10**12):
+    pass
