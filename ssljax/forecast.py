@@ -56,11 +56,8 @@ def summarize(
       for stage in recipe.stages
       for split in splits_of(stage)
     )
-    blocks.append(summary.image_lines(survey))
-    if not survey.classes:
-      blocks[-1].append(
-        f'{folder / "pictures.png"} shows some as the network sees them'
-      )
+    shows = f'{folder / "pictures.png"} shows some as the network sees them'
+    blocks.append([*summary.image_lines(survey), shows])
     blocks.append(
       summary.label_lines(survey, rendered=shown and not survey.classes)
     )
@@ -87,12 +84,12 @@ def summarize(
 def draw(
   path: pathlib.Path, *, dataset: Dataset, survey: Survey | None
 ) -> None:
-  """Draws twelve of the user's pictures of text as the network sees them.
+  """Draws twelve of the user's pictures as the network sees them.
 
-  They are evenly spread over the folder. The labelled ones have their label
-  below.
+  They are evenly spread over the folder. The labelled ones have their label or
+  their class below.
   """
-  if survey is None or survey.classes:
+  if survey is None:
     return
   split = 'unlabeled' if 'unlabeled' in dataset.splits else dataset.splits[0]
   source, files = dataset.open(split), dataset.files(split)
@@ -100,7 +97,10 @@ def draw(
   places: list[int] = even.round().astype(int).tolist()
   images = source.gather(places)['image']
   labels = survey.labels
-  captions = [(labels.get(files[place], ''), files[place]) for place in places]
+  names = [
+    files[place] if files else source.describe(place).name for place in places
+  ]
+  captions = [(labels.get(name, ''), name) for name in names]
   sheet.pictures(images, captions, path)
 
 

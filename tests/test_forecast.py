@@ -125,6 +125,30 @@ def test_twelve_pictures_are_drawn(resolved, tmp_path):
   )
 
 
+def test_pictures_of_classes_are_drawn_with_their_class(tmp_path, monkeypatch):
+  for name in ('cat', 'dog'):
+    (tmp_path / name).mkdir()
+    for place in range(20):
+      image = Image.new('L', (30 + place, 20), 10 * place)
+      image.save(tmp_path / name / f'{place}.png')
+  data = {'name': 'folder', 'directory': str(tmp_path), 'size': 8}
+  dataset = datasets.open_dataset(data, data_dir='unused')
+  survey = dataset.survey()
+  assert sorted(survey.sizes) == sorted(2 * [(30 + n, 20) for n in range(20)])
+  drawn = []
+  monkeypatch.setattr(
+    forecast.sheet, 'pictures', lambda *them: drawn.extend(them)
+  )
+  forecast.draw(tmp_path / 'x.png', dataset=dataset, survey=survey)
+  images, captions, _ = drawn
+  assert len(images) == 12
+  for pixels, (label, name) in zip(images, captions, strict=True):
+    assert name.startswith(f'{label}/')
+    place = int(name.partition('/')[2].removesuffix('.png'))
+    assert (pixels == 10 * place).all()
+  assert {label for label, _ in captions} == {'cat', 'dog'}
+
+
 def test_rendered_images_have_no_sheet(tmp_path):
   forecast.draw(tmp_path / 'a.png', dataset=None, survey=None)
   assert not (tmp_path / 'a.png').exists()

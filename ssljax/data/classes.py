@@ -23,20 +23,10 @@ from ssljax.data import images, reading
 from ssljax.data.files import check_skipped, list_files, printed
 from ssljax.data.image_sources import ImageSource
 from ssljax.data.labels import shorten
-from ssljax.data.splits import held_out
+from ssljax.data.splits import held_out, split_named
 from ssljax.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')
-# The names that a folder of a split may have, in any capitals.
-NAMES = {
-  'train': 'train',
-  'training': 'train',
-  'val': 'validation',
-  'valid': 'validation',
-  'validation': 'validation',
-  'test': 'test',
-  'testing': 'test',
-}
 FEW = 5  # a class of fewer images to learn from is worth a warning
 VALIDATION, TEST = 0.1, 0.2  # as shares of the images that have a class
 
@@ -61,6 +51,7 @@ def open_classes(
   str,
   list[tuple[str, str]],
   list[str],
+  list[tuple[int, int]],
 ]:
   """Decodes every image of a folder once; sorts them into splits and classes.
 
@@ -74,9 +65,9 @@ def open_classes(
   Returns:
     The arguments of `image_sets.Images`: a function that opens each split, the
     names of the classes, a digest of the contents, a list of (file, reason)
-    for the files that are not used, and warnings. The files that are not used
-    cannot be read as images, or are images in `validation` or `test` that have
-    no class.
+    for the files that are not used, and warnings; and (width, height) of each
+    picture. The files that are not used cannot be read as images, or are images
+    in `validation` or `test` that have no class.
 
   Raises:
     UserError: the folder does not exist or has no images, too many of its
@@ -137,6 +128,7 @@ def open_classes(
       *_test_warning(classes, openers),
       *reading.blank_warning(found.blank, len(found.names)),
     ],
+    [each.size for each, use in zip(found.readings, used, strict=True) if use],
   )
 
 
@@ -216,7 +208,7 @@ def _places(directory: pathlib.Path, files: list[str]) -> list[Place]:
   folders = {file: pathlib.PurePosixPath(file).parts[:-1] for file in files}
   if _has_splits(directory, folders.values()):
     places = [
-      Place(file, NAMES[inside[0].lower()], ''.join(inside[1:2]))
+      Place(file, split_named(inside[0]), ''.join(inside[1:2]))
       for file, inside in folders.items()
     ]
     _check_given(directory, places)
@@ -241,9 +233,9 @@ def _has_splits(
 ) -> bool:
   """Tells whether the outermost folders are splits rather than classes."""
   folders = list(folders)
-  inside = [names for names in folders if names and names[0].lower() in NAMES]
+  inside = [names for names in folders if names and split_named(names[0])]
   outermost = {names[0] if names else '' for names in folders}
-  others = {name for name in outermost if name.lower() not in NAMES}
+  others = {name for name in outermost if not split_named(name)}
   if not inside or not others:
     return bool(inside)
   if all(len(names) == 1 for names in inside):

@@ -50,6 +50,7 @@ class Images:
     warnings: Sequence[str] = (),
     masks: Callable[[str], np.ndarray] | None = None,
     directory: str = '',
+    sizes: Sequence[tuple[int, int]] = (),
   ):
     """Takes what opens each split, and what describes the set.
 
@@ -62,12 +63,13 @@ class Images:
       masks: uint8 (count, height, width) of a split, by its name; leave it out
         if the images were not rendered.
       directory: the user's folder; '' if the images are of none.
+      sizes: (width, height) of each of the user's pictures, in pixels.
     """
     self.splits = tuple(openers)
     self._classes = tuple(classes)
     self.resolved = {'classes': self._classes, 'contents': contents}
     self.skipped, self.warnings = list(skipped), tuple(warnings)
-    self._openers, self._directory = openers, directory
+    self._openers, self._directory, self._sizes = openers, directory, sizes
     # The stages of a run share this cache, so a split is read only once.
     self.open = functools.cache(self._open)
     self.masks = functools.cache(masks or (lambda split: no_masks()))
@@ -88,7 +90,7 @@ class Images:
       directory=self._directory,
       images=sorted(name for split in names.values() for name in split),
       skipped=self.skipped,
-      sizes=(),
+      sizes=self._sizes,
       rows=(),
       frame=(int(frame[0]), int(frame[1])),
       splits={
@@ -158,9 +160,8 @@ def open_images(
         'Set it with directory=DIR.'
       )
     path = pathlib.Path(directory).expanduser()
-    return Images(
-      *open_classes(path, stored=stored, memory=memory), directory=directory
-    )
+    *found, sizes = open_classes(path, stored=stored, memory=memory)
+    return Images(*found, directory=directory, sizes=sizes)
   from ssljax.data.prepared_images import open_prepared
 
   return Images(

@@ -358,6 +358,6 @@ def subset(
     kind = f' of the layouts {", ".join(layouts)}' if layouts else ''
     raise UserError(
       f'Found {len(positions)} examples{kind} among {len(source)}; expected '
-      f'at least {count} and at least 1. Ask for fewer, or prepare more.'
+      f'at least {max(1, count)}. Ask for fewer, or prepare more.'
     )
   return Subset(source, positions)

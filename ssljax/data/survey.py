@@ -12,10 +12,9 @@ class Survey(NamedTuple):
     directory: the folder, as the user wrote it.
     images: the names of the images that are used.
     skipped: (file, reason) of the files that are not used.
-    sizes: (width, height) of each picture before it is fitted to the frame;
-      empty where they are not known.
+    sizes: (width, height) of each picture before it is fitted to the frame.
     rows: the rows of the frame that the text of each picture has, from the
-      first to the last that shows something; empty where they are not known.
+      first to the last that shows something; empty for pictures of no text.
     frame: (height, width) of what the network sees.
     splits: for each split in which labels count, the labels by file name: the
       text, or the class.

@@ -26,6 +26,7 @@ def decode(
   charset: Charset,
   *,
   top: int = 1,
+  second: bool = False,
   constraint: Constraint | None = None,
   temperature: float = 1.0,
   beam: int = 16,
@@ -44,6 +45,8 @@ def decode(
     valid: which frames show the image rather than padding; all by default.
     charset: the characters of the classes.
     top: how many texts to find for each row; there may be fewer.
+    second: whether the text is that of the best path, and the alternatives hold
+      it and the most probable other text; `top` does not count then.
     constraint: what the texts have to satisfy.
     temperature: the logits are divided by it; see `calibration`.
     beam: how many beginnings of texts the search keeps, at least `top`.
@@ -69,12 +72,36 @@ def decode(
     shown = None if valid is None else np.asarray(valid)[start : start + ROWS]
     best = [text for text, _ in charset.greedy(part, shown)]  # checks shapes
     frames = posterior.frames(part, shown, temperature=temperature)
-    if top == 1 and allowed is None:
-      labels, there = charset.padded(best)[:, None], np.ones((len(best), 1))
-    else:
+    labels, there = charset.padded(best)[:, None], np.ones((len(best), 1), bool)
+    if second:
+      others = _searched(frames, shown, None, 2, max(2, beam))
+      labels, there = _beside(labels[:, 0], *others)
+    elif top > 1 or allowed is not None:
       labels, there = _searched(frames, shown, allowed, top, max(top, beam))
-    found += _readings(frames, labels, there > 0, charset, top)
+    found += _readings(frames, labels, there, charset, top, second)
   return found
+
+
+def _beside(best, labels, there):
+  """(batch, 2, length): the texts `best`, and the best of two that is another.
+
+  Args:
+    best: (batch, length) classes.
+    labels: (batch, 2, length) classes of the two.
+    there: (batch, 2), which of them there are.
+  """
+  length = max(best.shape[1], labels.shape[2])
+  best = np.pad(best, [(0, 0), (0, length - best.shape[1])])
+  labels = np.pad(labels, [(0, 0), (0, 0), (0, length - labels.shape[2])])
+  rows = np.arange(len(best))
+  place = (labels[:, 0] == best).all(axis=1).astype(int)
+  place = np.minimum(place, labels.shape[1] - 1)
+  other = labels[rows, place]
+  differs = there[rows, place] & (other != best).any(axis=1)
+  return (
+    np.stack([best, other], axis=1),
+    np.stack([np.ones(len(best), bool), differs], axis=1),
+  )
 
 
 def _searched(frames, shown, allowed, top, width):
@@ -89,8 +116,11 @@ def _searched(frames, shown, allowed, top, width):
   return labels[:, :top], np.isfinite(scores[:, :top])
 
 
-def _readings(frames, labels, there, charset, top) -> list[Reading]:
-  """The readings of (batch, top, length) labels, the most probable first."""
+def _readings(frames, labels, there, charset, top, second) -> list[Reading]:
+  """The readings of (batch, top, length) labels, the most probable first.
+
+  With `second` the first label is what was read, also if it is less probable.
+  """
   length = (labels != BLANK).sum(axis=2).max(initial=0)
   labels = labels[:, :, :length]
   odds = np.stack(
@@ -105,12 +135,16 @@ def _readings(frames, labels, there, charset, top) -> list[Reading]:
   labels = np.take_along_axis(labels, order[..., None], axis=1)
   odds = np.exp(np.take_along_axis(odds, order, axis=1)).clip(0, 1)
   odds[~there] = 0
-  letters = character_posteriors(frames.weights, labels[:, 0])
+  own = (order == 0).argmax(axis=1) if second else np.zeros(len(order), int)
+  read = labels[np.arange(len(labels)), own]
+  letters = character_posteriors(frames.weights, read)
   found = []
   for row, count in enumerate(there.sum(axis=1)):
     texts = [charset.decode(label) for label in labels[row, :count]]
     pairs = list(zip(texts, odds[row, :count], strict=True))
-    text, confidence = pairs[0] if pairs else ('', 0.0)
+    text, confidence = pairs[own[row]] if pairs else ('', 0.0)
     parts = letters[row, : len(text)].tolist()
-    found.append(Reading(text, confidence, parts, pairs if top > 1 else ()))
+    found.append(
+      Reading(text, confidence, parts, pairs if second or top > 1 else ())
+    )
   return found

@@ -119,26 +119,13 @@ def read_outputs(
   """As `read`, from outputs."""
   found = Read([], [], [])
   for part in parts:
-    frames = part.logits, part.shown, charset
-    readings = decode(*frames, temperature=temperature)
-    if second:
-      several = decode(*frames, top=2, temperature=temperature)
-      readings = [
-        _with_second(*pair) for pair in zip(readings, several, strict=True)
-      ]
+    readings = decode(
+      part.logits, part.shown, charset, second=second, temperature=temperature
+    )
     found.readings.extend(readings)
     found.labels.extend(part.labels)
     found.layouts.extend(part.layouts)
   return found
-
-
-def _with_second(reading: Reading, several: Reading) -> Reading:
-  """The reading of the best path, and the best text that is another one."""
-  others = [pair for pair in several.alternatives if pair[0] != reading.text]
-  alternatives = sorted([reading, *others[:1]], key=lambda each: -each[1])
-  return Reading(
-    reading.text, reading.confidence, reading.characters, alternatives
-  )
 
 
 def readings(

@@ -37,10 +37,11 @@ def per_class(
   for label, order in _orders(labels, seed):
     if len(order) < count or count < 1:
       name = repr(classes[label]) if classes else label
+      fewer = f' by labels={len(order)} behind the colon' if len(order) else ''
       raise UserError(
         f'Found {len(order)} images of class {name} to learn from; expected at '
-        f'least {count}, and at least 1. Ask for fewer images of each class, '
-        'label more of this one, or leave it out.'
+        f'least {max(1, count)} of each class. Add images of this class, leave '
+        f'it out, or ask for fewer{fewer}.'
       )
     chosen.append(order[:count])
   return _sorted(chosen)

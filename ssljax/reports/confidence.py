@@ -9,6 +9,13 @@ from ssljax.decoding import calibration
 from ssljax.reports.tables import table
 
 TENTH = 0.9  # the share that is kept where the least confident tenth is not
+ABSTAINING = (
+  'without the least confident tenth',
+  'exact match of all',
+  'of the others',
+  'gained of what is missing',
+  'why not more than half',
+)
 
 
 def summarize(
@@ -57,7 +64,7 @@ def summarize(
 
 
 def render(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-  """A table of the rows that have confidences, and what abstaining brings."""
+  """The rows that have confidences: what these are worth, and abstaining."""
   found = {
     name: row['calibration']
     for name, row in rows.items()
@@ -79,24 +86,25 @@ def render(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     )
     for name, each in found.items()
   ]
-  lines = [f'- {name}: {abstaining(each)}' for name, each in found.items()]
-  return [table(cells, headers), '\n'.join(lines)]
+  gains = [(name, *abstaining(each)) for name, each in found.items()]
+  return [table(cells, headers), table(gains, ABSTAINING)]
 
 
-def abstaining(found: Mapping[str, Any]) -> str:
-  """What is gained without the least confident tenth, and why not more."""
+def abstaining(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
+  """What is gained without the least confident tenth, and why not more.
+
+  Returns:
+    The cells under `ABSTAINING` behind the name of the row.
+  """
   every, most = found['coverage']['1'], found['coverage'][f'{TENTH:g}']
-  told = (
-    'abstaining on the least confident tenth: exact match '
-    f'{every:.3f} -> {most:.3f}'
-  )
   missing = 1 - every
-  if most - every > missing / 2 or not missing:
-    return told + '.'
-  told += ', less than half of what is missing, because '
-  if found['attainable'] - every <= missing / 2:
-    return told + (
-      'there are more mistakes than a tenth can hold: leaving out nothing but '
-      f'mistakes would give {found["attainable"]:.3f}.'
-    )
-  return told + 'some mistakes are as confident as right readings.'
+  if not missing:
+    return f'{every:.3f}', f'{most:.3f}', '', 'nothing is missing'
+  share = (most - every) / missing
+  why = ''
+  if share <= 0.5:
+    best = found['attainable']
+    why = 'some mistakes are as confident as right readings'
+    if best - every <= missing / 2:
+      why = f'more mistakes than a tenth can hold: {best:.3f} at best'
+  return f'{every:.3f}', f'{most:.3f}', f'{share:.0%}', why

@@ -284,6 +284,6 @@ def render(found: Mapping[str, Any]) -> str:
       _figures_table(part),
       'Differences are paired, image by image.',
       _layouts_table(part),
-      *confidence.render(part['rows']),
+      *([] if count < FEWEST else confidence.render(part['rows'])),
     ]
   return '\n\n'.join(blocks)

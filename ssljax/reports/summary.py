@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssljax.data.files import printed
 from ssljax.data.survey import Survey
 from ssljax.reports.tables import FEWEST, TOO_FEW
 
@@ -88,12 +89,13 @@ def image_lines(survey: Survey) -> list[str]:
     f'{len(survey.images) + len(survey.skipped):,} found, '
     f'{len(survey.images):,} used{skipped}'
   ]
-  if not survey.sizes:
-    return [*lines, f'the network sees squares of {height} pixels']
   wide, tall = np.array(survey.sizes).T
+  sizes = f'sizes in pixels: {_range(wide)} wide, {_range(tall)} high; '
+  if survey.classes:
+    squares = f'the network sees the middle of each, {width} wide and high'
+    return [*lines, sizes + squares]
   lines.append(
-    f'sizes in pixels: {_range(wide)} wide, {_range(tall)} high; the frame '
-    f'that all are fitted to: {width} wide, {height} high'
+    sizes + f'the frame that all are fitted to: {width} wide, {height} high'
   )
   lines.append(f'in the frame their text is {_range(survey.rows)} rows high')
   return lines
@@ -304,14 +306,9 @@ def _range(values: Sequence[int] | np.ndarray) -> str:
 
 def _some(names: Sequence[str]) -> str:
   """The first names, and how many there are beside them."""
-  # A name may hold bytes that no terminal can print.
-  shown = [_printable(pathlib.PurePath(each).as_posix()) for each in names]
+  shown = [printed(pathlib.PurePath(each).as_posix()) for each in names]
   more = f' and {len(names) - NAMES:,} more' if len(names) > NAMES else ''
   return ', '.join(shown[:NAMES]) + more
-
-
-def _printable(name: str) -> str:
-  return name.encode('utf-8', 'backslashreplace').decode()
 
 
 def _listed(items: Iterable[str]) -> str:

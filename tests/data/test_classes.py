@@ -19,7 +19,7 @@ def save(path, value=0, size=(20, 16)):
 def opened(directory, **options):
   """{split: source}, classes, digest, what is skipped, and warnings."""
   options = {'stored': 8, 'memory': 2**20, 'progress': False} | options
-  openers, *rest = open_classes(directory, **options)
+  openers, *rest, _ = open_classes(directory, **options)
   return {split: opener() for split, opener in openers.items()}, *rest
 
 
@@ -96,6 +96,8 @@ def test_splits_are_as_given(tmp_path):
   save(tmp_path / 'test' / 'a' / 'deep' / 'x.png')
   save(tmp_path / 'test' / 'y.png')
   splits, classes, _, skipped, _ = opened(tmp_path)
+  *_, pictures = open_classes(tmp_path, stored=8, memory=0, progress=False)
+  assert pictures == [(20, 16)] * 14  # not of what is skipped
   assert classes == ('a', 'b')
   assert {split: len(source) for split, source in splits.items()} == {
     'train': 12,

@@ -1,9 +1,12 @@
 """Labels as people write them: tables, corrections, file names and folders."""
 
+import contextlib
 import json
 import os
 import random
 import re
+import time
+import tracemalloc
 import unicodedata
 
 import pytest
@@ -445,21 +448,45 @@ def _fuzzed(rng):
   return bytes(data)
 
 
-def test_no_table_ends_in_another_error(read, tmp_path):
-  """SSLJAX_FUZZ=10000 tries more of them."""
+@pytest.fixture
+def measured():
+  """Measures processor time in seconds and Python's memory in bytes.
+
+  What runs beside the tests changes neither.
+  """
+
+  @contextlib.contextmanager
+  def measure():
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    start = time.process_time()
+    try:
+      yield found
+    finally:
+      seconds = time.process_time() - start
+      found.append((seconds, tracemalloc.get_traced_memory()[1] - before))
+
+  found = []
+  tracemalloc.start()
+  yield measure
+  tracemalloc.stop()
+
+
+def test_no_table_ends_in_another_error(read, tmp_path, measured):
+  """Nor takes long; SSLJAX_FUZZ=10000 tries more of them."""
   used = refused = 0
   for seed in range(int(os.environ.get('SSLJAX_FUZZ', 300))):
     rng = random.Random(seed)
     name = rng.choice([name for each in label_files.NAMES for name in each])
     table = _fuzzed(rng)
+    options = {
+      'charset': rng.choice(['', '0123456789']),
+      'labels': rng.choice(['', 'names', 'folders', name, f'names+{name}']),
+    }
+    files = [*FILES, 'sub/2.png', '\udcff.png', 'e\u0301.png']
     try:
-      found = read(
-        table,
-        name=name,
-        files=[*FILES, 'sub/2.png', '\udcff.png', 'e\u0301.png'],
-        charset=rng.choice(['', '0123456789']),
-        labels=rng.choice(['', 'names', 'folders', name, f'names+{name}']),
-      )
+      with measured() as taken:
+        found = read(table, name=name, files=files, **options)
     except UserError as error:
       str(error).encode(errors='surrogatepass')
       refused += 1
@@ -469,3 +496,5 @@ def test_no_table_ends_in_another_error(read, tmp_path):
       assert all(label.text for label in found.found.values())
     (tmp_path / name).unlink()
   assert used and refused
+  seconds, memory = zip(*taken, strict=True)
+  assert max(seconds) < 2 and max(memory) < 2**30

@@ -175,6 +175,23 @@ def test_alternatives_are_in_the_order_of_their_whole_probability(small):
     assert reading.confidence == pytest.approx(every[reading.text], rel=1e-9)
 
 
+def test_the_second_best_stands_beside_the_best_path(small):
+  logits, valid, texts = small
+  plain = decode(logits, valid, CHARSET)
+  found = decode(logits, valid, CHARSET, second=True)
+  overtaken = 0
+  for reading, first, every in zip(found, plain, texts, strict=True):
+    assert reading == first
+    assert reading.characters == pytest.approx(first.characters)
+    others = sorted(set(every) - {reading.text}, key=every.get)
+    best = sorted([reading.text, others[-1]], key=every.get)[::-1]
+    assert [text for text, _ in reading.alternatives] == best
+    for text, odds in reading.alternatives:
+      assert odds == pytest.approx(every[text], rel=1e-9)
+    overtaken += best[0] != reading.text
+  assert overtaken  # another text may be more probable than the best path's
+
+
 def test_a_beam_is_as_wide_as_what_is_asked_for(small):
   logits, _, _ = small
   assert len(decode(logits, None, CHARSET, top=6, beam=2)[0].alternatives) == 6

@@ -53,23 +53,31 @@ def test_only_the_test_images_count_and_seeds_are_averaged():
 @pytest.mark.parametrize(
   ('found', 'told'),
   [
-    (_summary(2), '0.900 -> 1.000.'),
-    (_summary(0), '1.000 -> 1.000.'),
+    (_summary(2), ('0.900', '1.000', '100%', '')),
+    (_summary(0), ('1.000', '1.000', '', 'nothing is missing')),
     # Of ten mistakes a tenth holds two: 10 of 18 at best.
-    (_summary(10), 'nothing but mistakes would give 0.556.'),
-    (_summary(2, surest_first=False), 'as confident as right readings.'),
+    (
+      _summary(10),
+      ('0.500', '0.556', '11%', 'more mistakes than a tenth can hold: 0.556'),
+    ),
+    (
+      _summary(2, surest_first=False),
+      ('0.900', '0.889', '-11%', 'some mistakes are as confident as right'),
+    ),
   ],
 )
 def test_what_abstaining_brings_is_told(found, told):
-  line = confidence.abstaining(found)
-  assert line.startswith('abstaining on the least confident tenth: exact match')
-  assert line.endswith(told)
+  *figures, why = confidence.abstaining(found)
+  assert tuple(figures) == told[:3]
+  assert why.startswith(told[3]) and bool(why) == bool(told[3])
 
 
 def test_runs_without_confidences_have_no_such_table():
   assert confidence.summarize(None, ALL[None], ALL, []) == {}
   assert confidence.summarize(ALL[None], ALL[None], None, []) == {}
   assert confidence.render({'A': {}}) == []
-  table, lines = confidence.render({'A': {'calibration': _summary(2)}, 'B': {}})
-  assert '| A ' in table and 'surest 90%' in table and 'B' not in table
-  assert lines == f'- A: {confidence.abstaining(_summary(2))}'
+  first, second = confidence.render(
+    {'A': {'calibration': _summary(2)}, 'B': {}}
+  )
+  assert '| A ' in first and 'surest 90%' in first and 'B' not in first
+  assert '| A ' in second and 'least confident tenth' in second

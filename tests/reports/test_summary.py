@@ -88,11 +88,18 @@ def test_the_height_of_the_text_is_told():
   assert '120 wide, 40 high' in told and '144 wide, 48 high' in told
 
 
+def test_the_sizes_of_pictures_of_classes_are_told():
+  found = _survey(['cat', 'dog'], classes=True, rows=(), frame=(64, 64))
+  (_, told) = summary.image_lines(found)
+  assert told.startswith('sizes in pixels: 120 wide, 40 high; ')
+  assert told.endswith('the middle of each, 64 wide and high')
+
+
 def test_skipped_files_are_counted_and_odd_names_are_printable():
   skipped = [('bro\udcffken.png', 'unreadable'), *[('b.png', 'no')] * 4]
   (first, *_) = summary.image_lines(_survey(['01'], skipped=skipped))
   assert '7 found, 2 used, 5 skipped' in first
-  assert r'bro\udcffken.png, b.png, b.png and 2 more; see skipped.csv' in first
+  assert r'bro\xffken.png, b.png, b.png and 2 more; see skipped.csv' in first
   first.encode()
 
 
