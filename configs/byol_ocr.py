@@ -10,13 +10,16 @@ Cost, scales, views and options: those of `simclr_ocr.py`.
 
 from configs import text
 
-BYOL = {'name': 'byol', 'momentum': 0.98, 'predict': True}
+BYOL = {'name': 'byol', 'momentum': 0.9, 'predict': True}
 
 
 def stages(scale: str) -> dict:
-  """A slower target where there are more steps."""
+  """A slower target where there are more steps; a predictor that keeps up."""
   long = scale in ('gpu', 'article')
-  return text.stages(scale, BYOL | ({'momentum': 0.996} if long else {}))
+  made = text.stages(scale, BYOL | ({'momentum': 0.996} if long else {}))
+  if scale != 'article':
+    made['pretrain'].optimizer.rates = {'predictor': 30.0}
+  return made
 
 
 def get_config(arg=None):

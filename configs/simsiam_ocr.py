@@ -21,7 +21,7 @@ SIMSIAM = {
 
 
 def stages(scale: str, method: dict = SIMSIAM) -> dict:
-  """The predictor learns ten times as fast, because it has to keep up.
+  """The predictor learns thirty times as fast, because it has to keep up.
 
   At the article's one learning rate for all parts, the few steps of `laptop`
   end in features of effective rank 1. The predictor has to be near its best for
@@ -29,7 +29,7 @@ def stages(scale: str, method: dict = SIMSIAM) -> dict:
   """
   made = text.stages(scale, method)
   if scale != 'article' and method['predict']:
-    made['pretrain'].optimizer.rates = {'predictor': 10.0}
+    made['pretrain'].optimizer.rates = {'predictor': 30.0}
   return made
 
 
