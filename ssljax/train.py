@@ -52,7 +52,8 @@ def run_stage(
   )
   key = jax.random.key(stage.seed)
   folder = stage.folder / 'checkpoints'
-  with Checkpoints(folder, metadata=stage.metadata) as checkpoints:
+  saving = Checkpoints(folder, metadata=stage.metadata)
+  with deferred(), saving as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
@@ -65,9 +66,7 @@ def run_stage(
       monitor = watch(stage)
       show = grid(stage, dataset)
       pace = Pace(stage, later)
-      with deferred():
-        state = fit(state, stage, checkpoints, log, monitor, pace, stop, show)
-        checkpoints.finish()
+      state = fit(state, stage, checkpoints, log, monitor, pace, stop, show)
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
@@ -140,7 +139,6 @@ def fit(
       if show is not None and due:
         log.picture(done, show(state))
     if ending and done < stage.steps:
-      checkpoints.finish()
       raise Stopped('Stopped, and saved; the same command goes on from here.')
   return state
 
