@@ -29,6 +29,7 @@ PARTS = {
 }
 COUNTS = {'step': 15, 'save': 3}  # of which one is drawn
 GONE_ON = 10.0  # seconds in which a run has to end
+SMOKE_GONE_ON = 60.0  # beside other tests, which take most of the processor
 
 
 def flags(method: str, folder: pathlib.Path, data: pathlib.Path) -> list[str]:
@@ -72,7 +73,8 @@ def lines(stage: pathlib.Path) -> list[dict]:
 
 
 def drawn(random: random.Random, part: str, number: int) -> Moment:
-  count = random.randint(1, COUNTS.get(part, 1))
+  # The first step is that of `compiling`.
+  count = random.randint(2, COUNTS[part]) if part in COUNTS else 1
   return Moment(part, count, random.uniform(0, PARTS[part]), number)
 
 
@@ -172,14 +174,15 @@ def kill(folder: pathlib.Path, smoke: bool) -> Outcome:
 
 @row(
   'signals',
-  what='SIGTERM or Ctrl-C while importing, rendering, compiling, between '
-  'steps, during a save, an evaluation or the report; the same command goes '
-  'on.',
+  what='SIGTERM or Ctrl-C while importing, rendering, reading a folder, '
+  'compiling, between steps, during a save, an evaluation or the report; the '
+  'same command goes on.',
   goal='the end within 10 s (but for a compilation), with status 75 or that '
   'of the signal, without a traceback; results as above',
 )
 def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
   numbers = (signal.SIGTERM, signal.SIGINT)
+  most = SMOKE_GONE_ON if smoke else GONE_ON
   draw, passed, notes = random.Random(0), 0, []
   plans: Sequence[Sequence[tuple[str, int]]] = (
     [[('rendering', 15), ('step', 2), ('evaluation', 15)]]
@@ -192,7 +195,7 @@ def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
     + [[(part, draw.choice(numbers)) for part in ('step', 'save', 'evaluation')]
        for _ in range(2)]
   )  # fmt: skip
-  tries, slowest = 0, dict.fromkeys(('importing', *PARTS), 0.0)
+  tries, slowest = 0, dict.fromkeys(('importing', 'reading', *PARTS), 0.0)
   with Warm(folder) as warm:
     runs = Runs(folder, warm)
     runs.whole('simclr')
@@ -208,18 +211,7 @@ def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
           continue  # it was over before
         tries += 1
         slowest[part] = max(slowest[part], ended.seconds)
-        wrong = [
-          what
-          for what, bad in (
-            (f'status {ended.status}', ended.status not in (75, -number)),
-            ('a traceback', 'Traceback' in ended.said),
-            (
-              f'{ended.seconds:.0f} s',
-              ended.seconds > GONE_ON and part != 'compiling',
-            ),
-          )
-          if bad
-        ]
+        wrong = misses(part, number, ended, most)
         good += not wrong
         if wrong:
           notes.append(f'{part}, signal {number}: {", ".join(wrong)}.')
@@ -227,11 +219,54 @@ def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
         notes.append(f'After {plan}: {"; ".join(wrong)}.')
       else:
         passed += good
+    if not smoke:
+      pictures(folder / 'pictures')
+      for number in numbers:
+        ended = reading(warm, folder, number, draw)
+        tries += 1
+        slowest['reading'] = max(slowest['reading'], ended.seconds)
+        wrong = misses('reading', number, ended, most)
+        passed += not wrong
+        if wrong:
+          notes.append(f'reading, signal {number}: {", ".join(wrong)}.')
   figure = ', '.join(
     f'{part} {seconds:.1f} s' for part, seconds in slowest.items() if seconds
   )
   return Outcome(tries, passed, f'the slowest of each: {figure}',
                  notes=' '.join(notes))  # fmt: skip
+
+
+def misses(part: str, number: int, ended: Ended, most: float) -> list[str]:
+  late = ended.seconds > most and part != 'compiling'
+  found = {
+    f'status {ended.status}': ended.status not in (75, -number),
+    'a traceback': 'Traceback' in ended.said,
+    f'{ended.seconds:.0f} s': late,
+  }
+  return [what for what, bad in found.items() if bad]
+
+
+def pictures(folder: pathlib.Path, count: int = 500) -> None:
+  """A folder of pictures, which takes seconds to read."""
+  from PIL import Image
+
+  folder.mkdir()
+  noise = np.random.default_rng(0)
+  for place in range(count):
+    pixels = noise.integers(0, 255, (90, 300, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / f'{place:05}.png')
+
+
+def reading(
+  warm: Warm, folder: pathlib.Path, number: int, draw: random.Random
+) -> Ended:
+  """A start that gets a signal while it reads a folder of pictures."""
+  return warm.run(
+    f'--config={ROOT}/configs/simclr_ocr.py:smoke,data={folder}/pictures',
+    f'--workdir={folder}/read',
+    f'--data_dir={folder}/data',
+    moment=Moment('rendering', 1, draw.uniform(0, 2), number),
+  )
 
 
 def importing(

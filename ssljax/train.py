@@ -52,8 +52,8 @@ def run_stage(
   )
   key = jax.random.key(stage.seed)
   folder = stage.folder / 'checkpoints'
-  options: dict[str, Any] = {'metadata': stage.metadata, 'keep': stage.keep}
-  with Checkpoints(folder, **options) as checkpoints:
+  saving = Checkpoints(folder, metadata=stage.metadata, keep=stage.keep)
+  with deferred(), saving as checkpoints:
     state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
@@ -67,9 +67,7 @@ def run_stage(
       show = grid(stage, dataset)
       pace = Pace(stage, later)
       saves = keeping_best(checkpoints, stage, task, dataset)
-      with deferred():
-        state = fit(state, stage, saves, log, monitor, pace, stop, show)
-        saves.finish()
+      state = fit(state, stage, saves, log, monitor, pace, stop, show)
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
@@ -154,7 +152,6 @@ def fit(
       if show is not None and due:
         log.picture(done, show(state))
     if ending and done < stage.steps:
-      checkpoints.finish()
       raise Stopped('Stopped, and saved; the same command goes on from here.')
   return state
 

@@ -145,6 +145,30 @@ def test_dropping_lines_is_atomic(tmp_path, monkeypatch):
   assert (tmp_path / 'metrics.jsonl').read_bytes() == before
 
 
+def test_a_window_that_a_stop_cuts_goes_on(tmp_path):
+  """Bit for bit, whatever was averaged; only from the step that it is of."""
+  third = np.float32(1) / 3
+  window = [
+    {'loss': third, 'count': np.int32(7)},
+    {'loss': np.float32([third, 1e-30]), 'count': np.int32([1, 2])},
+  ]
+  with Log(tmp_path, name='pretrain', total=20) as one:
+    assert one.kept() == []
+    one.keep(6, window)
+  with Log(tmp_path, name='pretrain', total=20, start=6) as one:
+    kept = one.kept()
+    assert len(kept) == 2
+    for found, expected in zip(kept, window, strict=True):
+      for name, value in expected.items():
+        assert found[name].dtype == value.dtype
+        np.testing.assert_array_equal(found[name], value, strict=False)
+    one.keep(9, [*kept, {'loss': third, 'count': np.int32(0)}])
+  # The checkpoint of step 9 may never be complete.
+  for start, count in ((9, 3), (6, 2), (5, 0)):
+    with Log(tmp_path, name='pretrain', total=20, start=start) as one:
+      assert len(one.kept()) == count
+
+
 def test_lines_where_there_is_no_terminal(tmp_path, capfd, monkeypatch):
   monkeypatch.setattr(log, '_LINE_SECONDS', 0.0)
   with Log(tmp_path, name='pretrain', total=8, start=2) as one:

@@ -35,7 +35,7 @@ def page(records: Mapping[str, Mapping[str, Any]]) -> str:
   headers = ('row', 'what', 'goal', 'found', 'met')
   for mark, value in (
     ('TABLE', table(rows, headers)),
-    ('NOTES', '\n'.join(notes)),
+    ('NOTES', '\n'.join(notes) or 'No row has more to tell.'),
     ('MACHINES', '; '.join(machines)),
   ):
     text = text.replace(f'{{{mark}}}', value)
