@@ -50,6 +50,3 @@ class Best:
       with Checkpoints(self._folder, metadata=metadata, keep=1) as best:
         best.save(step, state)
       self._best, self._step = score, step
-
-  def finish(self) -> None:
-    self._checkpoints.finish()

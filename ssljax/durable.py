@@ -22,6 +22,7 @@ from ssljax.errors import UserError
 LISTING = 'digests.json'
 JSON_LIMIT = 2**26  # the most bytes of a JSON file that is read
 _PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *_PERMISSION)
 
 
 class Damaged(UserError):
@@ -39,6 +40,16 @@ def writes(path: str | os.PathLike[str]) -> Iterator[None]:
     yield
   except OSError as error:
     raise CannotWrite(cannot_write(path, error)) from None
+
+
+def full(error: BaseException) -> OSError | None:
+  """What an error of another library says of a disk that took no more."""
+  if isinstance(error, OSError) and error.errno in _FULL:
+    return error
+  for number in _FULL:
+    if os.strerror(number) in str(error):
+      return OSError(number, os.strerror(number))
+  return None
 
 
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> str:

@@ -11,7 +11,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TextIO
 
 import jax
@@ -66,21 +66,14 @@ class Log:
     if not self._speaks:
       return
     self._show = show
-    directory.mkdir(parents=True, exist_ok=True)
+    with durable.writes(directory):
+      directory.mkdir(parents=True, exist_ok=True)
     self._pictures = directory / 'pictures'
     path = directory / 'metrics.jsonl'
     self._since = time.perf_counter() - _drop_after(path, start)
-    self._lines = path.open('a', encoding='utf-8')
-    # TensorBoard hides the events of earlier files from the purged step on. A
-    # stage that starts afresh also purges step 0.
-    self._board = tensorboardX.SummaryWriter(
-      str(directory / 'tensorboard'),
-      purge_step=start + 1 if start else 0,
-      flush_secs=10,  # a kill loses at most the events of this time
-      # A file's name tells its time in whole seconds, so without the suffix a
-      # second file in the same second would overwrite the first.
-      filename_suffix=f'.{time.time_ns()}',
-    )
+    with durable.writes(path):
+      self._lines = path.open('a', encoding='utf-8')
+    self._board, self._failed = _board(directory / 'tensorboard', start)
     self._bar = _bar(name, total, start, unit)
 
   def scalars(self, step: int, values: Mapping[str, Any]) -> None:
@@ -101,6 +94,9 @@ class Log:
     with durable.writes(self._lines.name):
       self._lines.write(json.dumps(line, allow_nan=False) + '\n')
       self._lines.flush()
+    for error in self._failed:
+      place = self._pictures.with_name('tensorboard')
+      raise durable.CannotWrite(durable.cannot_write(place, error))
     for name, value in values.items():
       # tensorboardX prints a warning for a number that is not finite.
       if math.isfinite(value):
@@ -177,6 +173,43 @@ class Log:
 
   def __exit__(self, kind, error, trace) -> None:
     self.close()
+
+
+def _board(
+  folder: pathlib.Path, start: int
+) -> tuple[tensorboardX.SummaryWriter, list[OSError]]:
+  """A writer for TensorBoard, and the errors that it meets later.
+
+  An error would end the thread that writes, and the run would then wait for
+  the thread for ever.
+  """
+  failed: list[OSError] = []
+
+  def kept(call: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*arguments: Any) -> Any:
+      try:
+        return call(*arguments)
+      except OSError as error:
+        failed.append(error)
+
+    return called
+
+  with durable.writes(folder):
+    # TensorBoard hides the events of earlier files from the purged step on. A
+    # stage that starts afresh also purges step 0.
+    board = tensorboardX.SummaryWriter(
+      str(folder),
+      purge_step=start + 1 if start else 0,
+      flush_secs=10,  # a kill loses at most the events of this time
+      # A file's name tells its time in whole seconds, so without the suffix a
+      # second file in the same second would overwrite the first.
+      filename_suffix=f'.{time.time_ns()}',
+    )
+  events: Any = board.file_writer
+  events = events.event_writer._ev_writer
+  for name in ('write_event', 'flush', 'close'):
+    setattr(events, name, kept(getattr(events, name)))
+  return board, failed
 
 
 def _drop_after(path: pathlib.Path, start: int) -> float:

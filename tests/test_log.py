@@ -6,6 +6,7 @@ import math
 import os
 import pty
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from ssljax import log
+from ssljax import durable, log
 from ssljax.log import Log
 from ssljax.records import read_json, write_json
 from ssljax.reports.tables import table
@@ -321,3 +322,25 @@ def test_write_json_leaves_the_old_file_where_it_fails(tmp_path):
   with pytest.raises(TypeError, match='not JSON serializable'):
     write_json(path, {'a': 1, 'b': {1, 2}})
   assert read_json(path) == {'a': 1}
+
+
+def test_a_full_disk_ends_the_run_and_not_only_its_board(tmp_path):
+  """The thread that writes the board would die, and the run wait for it."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  try:
+    with (
+      pytest.raises(durable.CannotWrite, match=r'tensorboard .*ulimit'),
+      Log(tmp_path, name='a', total=99) as log,
+    ):
+      resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+      for step in range(99):
+        # A picture is larger than what the board may still write.
+        log._board.add_image('a', NOISE, step, dataformats='HWC')
+        log._board.flush()
+        log.scalars(step, {'loss': 1.0})
+        time.sleep(0.01)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+NOISE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)

@@ -215,8 +215,10 @@ def _quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _only_one(path: pathlib.Path) -> Iterator[None]:
   """Lets one process at a time enter; the system frees a dead one's lock."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with path.open('w') as file:
+  with durable.writes(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open('w')
+  with file:
     fcntl.flock(file, fcntl.LOCK_EX)
     yield
 
@@ -273,8 +275,14 @@ def prepare(
       shutil.rmtree(leftover)
     builder = open_builder()
     builder.processes, builder.progress = processes, progress
-    with _quiet():
-      builder.download_and_prepare()
+    try:
+      with _quiet():
+        builder.download_and_prepare()
+    except (OSError, RuntimeError) as error:
+      found = durable.full(error)
+      if found is None:
+        raise
+      raise durable.CannotWrite(durable.cannot_write(folder, found)) from None
     check(folder)
   return builder
 

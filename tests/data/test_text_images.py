@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from ssljax import durable
 from ssljax.data import sources, text_images
 from ssljax.data.layouts import LAYOUTS
 from ssljax.data.render import VERSION, render
@@ -151,6 +152,32 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path, monkeypatch):
   assert not list(tmp_path.rglob('*.array_record*'))
   builder = text_images.prepare(**arguments, **RECIPE)
   assert len(sources.open_split(builder, 'unlabeled')) == 30
+
+
+def test_a_flipped_bit_is_refused_by_name(tmp_path):
+  arguments = {'data_dir': tmp_path, 'counts': {'train': 3}, 'progress': False}
+  text_images.prepare(**arguments, **RECIPE)
+  for name in ('dataset_info.json', 'digests.json', '*.array_record*'):
+    (path,) = tmp_path.rglob(name)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:99] + bytes([whole[99] ^ 16]) + whole[100:])
+    with pytest.raises(durable.Damaged, match='the same command renders') as it:
+      text_images.prepare(**arguments, **RECIPE)
+    assert name == 'digests.json' or str(path) in str(it.value)
+    path.write_bytes(whole)
+  (path,) = tmp_path.rglob('digests.json')
+  path.unlink()  # as of an earlier version
+  text_images.prepare(**arguments, **RECIPE)
+  assert path.exists()
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+  def full(self):
+    raise RuntimeError('write() failed: No space left on device; at byte 9')
+
+  monkeypatch.setattr(text_images.TextImages, 'download_and_prepare', full)
+  with pytest.raises(durable.CannotWrite, match=r'text_images.*room on its di'):
+    text_images.prepare(data_dir=tmp_path, counts={'train': 3}, **RECIPE)
 
 
 PROGRAM = """
