@@ -285,27 +285,29 @@ def decoded(
   Raises:
     UserError: too many of the files cannot be used.
   """
-  sizes, skipped = reading.sizes_of(directory, files, progress=progress)
-  check_skipped(directory, skipped, len(files))
-  fit = fitted([*sizes.values()], height=height, width=width)
-  while True:
-    found = reading.read_files(
-      directory,
-      [*sizes],
-      fit.frame.cut,
-      size=fit.frame.size,
-      memory=memory,
-      progress=progress,
-    )
-    bad = sorted(skipped + found.skipped)
-    check_skipped(directory, bad, len(files))
-    real = [each.size for each in found.readings]
-    exact = fitted(real, height=height, width=width)
-    if exact.frame == fit.frame:
-      return found._replace(skipped=bad), exact
-    # The rare head that says another size, or a file that is broken further on,
-    # has changed the frame.
-    fit = exact
+  with reading.helpers_for(files) as helpers:
+    sizes, skipped = reading.sizes_of(directory, files, progress=progress)
+    check_skipped(directory, skipped, len(files))
+    fit = fitted([*sizes.values()], height=height, width=width)
+    while True:
+      found = reading.read_files(
+        directory,
+        [*sizes],
+        fit.frame.cut,
+        size=fit.frame.size,
+        memory=memory,
+        progress=progress,
+        helpers=helpers,
+      )
+      bad = sorted(skipped + found.skipped)
+      check_skipped(directory, bad, len(files))
+      real = [each.size for each in found.readings]
+      exact = fitted(real, height=height, width=width)
+      if exact.frame == fit.frame:
+        return found._replace(skipped=bad), exact
+      # The rare head that says another size, or a file that is broken further
+      # on, has changed the frame.
+      fit = exact
 
 
 def held(
