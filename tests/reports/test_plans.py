@@ -21,8 +21,8 @@ PLAN = Plan(
 MACHINE = Machine(speed=20e9, free=10**9, memory=16 * 10**9)
 
 
-def _stages(*plans, machine=MACHINE, **options):
-  return '\n'.join(plans.stage_lines(plans, machine, **options))
+def _stages(*several, machine=MACHINE, **options):
+  return '\n'.join(plans.stage_lines(several, machine, **options))
 
 
 def test_a_stage_has_its_steps_and_minutes():
