@@ -21,6 +21,7 @@ both commands first train a reader on 30 labels for 600 steps.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import sys
@@ -28,6 +29,7 @@ import tempfile
 from collections.abc import Sequence
 
 import _smoke
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -82,6 +84,7 @@ def texts_of(source) -> list[str]:
   return [source.describe(place).text for place in range(len(source))]
 
 
+@functools.cache  # both commands of `smoke` then compile once
 def opened(run: pathlib.Path, name: str, data_dir: str):
   trained = review.opened(run, name)
   data = ConfigDict(read_json(run / 'config.json')).data.to_dict()
@@ -234,18 +237,22 @@ def reader(folder: pathlib.Path, data_dir: str, *flags: str, scale='laptop'):
 def smoke() -> None:
   with tempfile.TemporaryDirectory() as name:
     folder, data_dir = pathlib.Path(name), str(pathlib.Path(name) / 'data')
+    keep_compiled(data_dir)
+    # Programs that compile sooner, and take longer for more than a step.
+    jax.config.update('jax_disable_most_optimizations', True)
     splits = ('unlabeled', 'train', 'validation', 'test')
     where = reader(
       folder / 'run',
       data_dir,
-      '--config.supervised.data.count=8',
-      '--config.supervised.steps=2',
-      '--config.supervised.batch_size=8',
+      # A whole batch of labels, so that all trainings share their programs.
+      '--config.supervised.data.count=32',
+      '--config.supervised.steps=1',
+      '--config.supervised.batch_size=32',
       *(f'--config.data.counts.{each}={3 * _smoke.COUNT}' for each in splits),
       scale='smoke',
     )
     wrong(*where, data_dir)
-    choose(*where, data_dir, count=4, steps=2, draws=1)
+    choose(*where, data_dir, count=4, steps=1, draws=1)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from ssljax import core
 from ssljax.data.datasets import Dataset
 from ssljax.data.survey import Survey
-from ssljax.reports import sheet, summary
-from ssljax.reports.summary import Machine, Plan
+from ssljax.reports import plans, sheet, summary
+from ssljax.reports.plans import Machine, Plan
 from ssljax.stage import Resolved, Stage
 
 # Below so many FLOPs a run takes seconds, and measuring would take as long.
@@ -61,8 +61,8 @@ def summarize(
     blocks.append(
       summary.label_lines(survey, rendered=shown and not survey.classes)
     )
-  plans = planned(recipe.stages)
-  flops = sum(plan.flops for plan in plans)
+  ahead = planned(recipe.stages)
+  flops = sum(plan.flops for plan in ahead)
   machine = Machine(
     speed=speed() if flops > WORTH_MEASURING else None,
     free=shutil.disk_usage(existing(folder)).free,
@@ -71,8 +71,8 @@ def summarize(
   left = {stage.name for stage in recipe.stages}
   finished = [name for name in recipe.methods if name not in left]
   blocks.append(
-    summary.stage_lines(
-      plans,
+    plans.stage_lines(
+      ahead,
       machine,
       finished=finished,
       decoded=decoded(recipe.stages, dataset),
@@ -270,8 +270,8 @@ class Pace:
       return ''
     after = ''
     if later:
-      after = f'; the stages after it about {summary.minutes(later)}'
+      after = f'; the stages after it about {plans.minutes(later)}'
     return (
-      f'{stage.name}: {pace:.3g} s a step, so about {summary.minutes(left)} '
+      f'{stage.name}: {pace:.3g} s a step, so about {plans.minutes(left)} '
       f'for the {stage.steps - done:,} that are left{after}'
     )

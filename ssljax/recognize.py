@@ -187,7 +187,7 @@ def noted(files: Iterable[Any], asked: collections.deque) -> Iterator[Any]:
 def with_bar(
   outcomes: Iterator[Any], total: int | None, flags: argparse.Namespace
 ) -> Iterator[Any]:
-  """A bar on stderr when it takes long, unless rows are on the same screen."""
+  """A bar on stderr when it takes long, unless the rows go there as well."""
   yield from tqdm.tqdm(
     outcomes,
     total=total,
@@ -195,8 +195,15 @@ def with_bar(
     unit=' images',
     delay=2,
     mininterval=0.1 if sys.stderr.isatty() else 10,
-    disable=not flags.output and sys.stdout.isatty(),
+    disable=not flags.output and one_screen(),
   )
+
+
+def one_screen() -> bool:
+  """Whether stdout and stderr are the same terminal or file."""
+  with contextlib.suppress(OSError, ValueError):  # streams without a file
+    return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+  return False
 
 
 def reported(counts: dict[str, int], kept: int) -> int:

@@ -72,6 +72,16 @@ def test_a_row_an_image_in_the_order_of_the_arguments(shades, folder, capsys):
   assert err == ''
 
 
+def test_no_bar_runs_through_the_rows(tmp_path, monkeypatch):
+  with (tmp_path / 'log').open('w') as log, (tmp_path / 'b').open('w') as table:
+    for out, err, same in ((log, log, True), (table, log, False)):
+      monkeypatch.setattr(sys, 'stdout', out)
+      monkeypatch.setattr(sys, 'stderr', err)
+      assert recognize.one_screen() is same
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+    assert not recognize.one_screen()
+
+
 def test_a_folder_and_names_from_standard_input(
   shades, folder, capsys, monkeypatch
 ):

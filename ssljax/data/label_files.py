@@ -14,7 +14,8 @@ NAMES = (
 )
 WAYS = ('names', 'folders')
 # Other files that may well be tables of labels.
-TABLES = ('.csv', '.tsv', '.jsonl', '.xlsx', '.xls', '.ods')
+TABLES = ('.csv', '.tsv', '.jsonl')
+SHEETS = ('.xlsx', '.xls', '.ods')  # of spreadsheet programs
 
 
 class Plan(NamedTuple):
@@ -118,15 +119,23 @@ def own_tables(
 
 
 def others(directory: pathlib.Path) -> list[str]:
-  """Names the files that may be tables of labels but are not called so."""
-  names = [
-    path.name
-    for path in sorted(directory.iterdir())
-    if path.suffix.lower() in TABLES and path.is_file()
-  ]
-  if not names:
-    return []
-  return [
-    f'Found no labels.csv in {directory}, but {", ".join(names[:5])}. If this '
-    f'has the labels, add labels={names[0]} behind the colon of --config.'
-  ]
+  """Names the files that may be tables of labels but are not read as such."""
+  files = [path for path in sorted(directory.iterdir()) if path.is_file()]
+  tables, sheets = (
+    [path.name for path in files if path.suffix.lower() in suffixes]
+    for suffixes in (TABLES, SHEETS)
+  )
+  said = []
+  if tables:
+    said.append(
+      f'Found no labels.csv in {directory}, but {", ".join(tables[:5])}. If '
+      f'this has the labels, add labels={tables[0]} behind the colon of '
+      '--config.'
+    )
+  if sheets:
+    said.append(
+      f'Found no labels.csv in {directory}, but {", ".join(sheets[:5])}, which '
+      'only a spreadsheet program reads. If this has the labels, open it there '
+      'and save it as labels.csv in this folder (CSV in UTF-8).'
+    )
+  return said

@@ -99,6 +99,7 @@ def read_files(
   size: int,
   memory: int,
   progress: bool = True,
+  helpers: Sequence[workers.Worker] = (),
 ) -> Contents:
   """Reads and decodes every file once, on all cores.
 
@@ -111,10 +112,11 @@ def read_files(
     size: the bytes of an image in this form.
     memory: the most bytes of images to keep; with more, none is kept.
     progress: whether to show a progress bar.
+    helpers: worker processes that `helpers_for` has started.
   """
   keep = size * len(files) <= memory
   names, skipped, readings, pixels = [], [], [], None
-  found = _readings(directory, files, cut, keep)
+  found = _readings(directory, files, cut, keep, helpers)
   bar = _bar('decoding', len(files), progress)
   with contextlib.closing(found), bar:
     for file, reading in zip(files, found, strict=True):
@@ -133,8 +135,23 @@ def read_files(
   return Contents(names, skipped, readings, pixels)
 
 
+def helpers_for(
+  files: Sequence[str],
+) -> contextlib.AbstractContextManager[list[workers.Worker]]:
+  """The worker processes that so many files are worth, which may be none.
+
+  They start while this process still looks at the heads of the files.
+  """
+  cores = workers.available_cores()
+  return workers.started(cores if cores > 1 and len(files) > MANY else 0)
+
+
 def _readings(
-  directory: pathlib.Path, files: Sequence[str], cut: Cut, keep: bool
+  directory: pathlib.Path,
+  files: Sequence[str],
+  cut: Cut,
+  keep: bool,
+  helpers: Sequence[workers.Worker],
 ) -> Generator[Reading, None, None]:
   """The reading of each file, in order, from processes or from threads."""
   cores = workers.available_cores()
@@ -148,7 +165,7 @@ def _readings(
     for start in range(0, len(files), CHUNK)
   )
   with contextlib.closing(
-    workers.ordered_map(read_chunk, tasks, processes=cores)
+    workers.ordered_map(read_chunk, tasks, processes=cores, workers=helpers)
   ) as chunks:
     for chunk in chunks:
       yield from chunk
@@ -188,15 +205,18 @@ def _text_rows(pixels: np.ndarray) -> int:
   A row shows something if its values differ by at least half as much as those
   of the whole picture.
   """
-  green = pixels[..., 1]
-  if np.ptp(green) <= BLANK:
-    # Rarely, only the other colours differ.
-    channel = max((pixels[..., place] for place in (0, 2)), key=np.ptp)
-    if np.ptp(channel) <= BLANK:
-      return 0
-    green = channel
-  least = np.ptp(green) / 2
-  rows = np.flatnonzero(np.ptp(green, axis=1) >= least)
+
+  def spreads(place: int) -> tuple[int, np.ndarray]:
+    channel = pixels[..., place]
+    high, low = channel.max(axis=1), channel.min(axis=1)
+    return int(high.max()) - int(low.min()), high - low
+
+  whole, of_rows = spreads(1)
+  if whole <= BLANK:  # rarely, only the colours besides green differ
+    whole, of_rows = max(spreads(0), spreads(2), key=lambda found: found[0])
+  if whole <= BLANK:
+    return 0
+  rows = np.flatnonzero(of_rows >= whole / 2)
   return int(rows[-1] - rows[0] + 1) if len(rows) else len(pixels)
 
 

@@ -14,7 +14,7 @@ import queue
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,7 +54,7 @@ def serve() -> None:
     answers.flush()
 
 
-class _Worker:
+class Worker:
   """A worker process, as seen by the process that started it."""
 
   def __init__(self):
@@ -93,8 +93,25 @@ class _Worker:
     self._process.wait()
 
 
+@contextlib.contextmanager
+def started(processes: int) -> Generator[list[Worker], None, None]:
+  """Worker processes for `ordered_map`, which start while others work."""
+  workers = []
+  try:
+    for _ in range(processes):
+      workers.append(Worker())
+    yield workers
+  finally:
+    for worker in workers:
+      worker.stop()
+
+
 def ordered_map(
-  function: Callable[[Any], Any], tasks: Iterable[Any], *, processes: int
+  function: Callable[[Any], Any],
+  tasks: Iterable[Any],
+  *,
+  processes: int,
+  workers: Sequence[Worker] = (),
 ) -> Generator[Any, None, None]:
   """Yields function(task) for each task, in order; several run in parallel.
 
@@ -105,15 +122,19 @@ def ordered_map(
       that results do not pile up in memory.
     processes: the number of worker processes; with 1, this process does the
       work.
+    workers: that are `started` already, in place of new ones.
 
   Raises:
     RuntimeError: a worker died. Errors that `function` raises are raised, too.
   """
-  if processes <= 1:
+  if not workers and processes <= 1:
     yield from map(function, tasks)
     return
+  if not workers:
+    with started(processes) as workers:
+      yield from ordered_map(function, tasks, processes=0, workers=workers)
+    return
   idle = queue.SimpleQueue()
-  workers = [_Worker() for _ in range(processes)]
   for worker in workers:
     idle.put(worker)
 
@@ -124,20 +145,21 @@ def ordered_map(
     finally:
       idle.put(worker)
 
-  threads = ThreadPoolExecutor(processes)
+  threads = ThreadPoolExecutor(len(workers))
   pending = collections.deque()
   try:
     for task in tasks:
       pending.append(threads.submit(run, task))
-      if len(pending) > 2 * processes:
+      if len(pending) > 2 * len(workers):
         yield pending.popleft().result()
     while pending:
       yield pending.popleft().result()
   finally:
     for future in pending:
       future.cancel()
-    for worker in workers:
-      worker.stop()
+    if pending:  # or the threads would wait for the tasks that run
+      for worker in workers:
+        worker.stop()
     threads.shutdown()
 
 

@@ -146,6 +146,9 @@ def _item(item: Item, number: int, numeric: bool) -> str:
     said += ' The label says the same.'
   # Wider than its column beside the field.
   kind = 'item wide' if width > COLUMN else 'item'
+  # So small that twice its size fits.
+  if 2 * width <= COLUMN and 2 * height <= SIDES[1]:
+    width, height = 2 * width, 2 * height
   mode = ' inputmode="numeric"' if numeric else ''
   return f"""\
 <li class="{kind}" data-file="{file}" data-label="{label}" \

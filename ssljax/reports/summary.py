@@ -8,7 +8,7 @@ import collections
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,54 +18,9 @@ from ssljax.reports.tables import FEWEST, TOO_FEW
 
 SHOWN = 40  # the most characters, classes or names that a line lists
 NAMES = 3  # the most files that a line names
-STAGES = 10  # the most stages that are listed
 RARE = 5  # a character that fewer training labels show is rare
 # Characters that a person who types a label takes for each other.
 ALIKE = ('0OoQD', '1lI|', '2Zz', '5Ss', '6Gb', '8B', '9gq', 'cC', 'vuV', 'xX')
-
-
-class Plan(NamedTuple):
-  """A stage that is still to run.
-
-  Attributes:
-    name: of the stage.
-    method: its name.
-    steps: in all.
-    done: the steps that an earlier run has saved.
-    batch_size: examples a step.
-    asked: the batch size that the config asks for.
-    examples: how many it learns from.
-    labels: how many of these have labels that it uses.
-    flops: of the steps that are left.
-    saved: bytes of its checkpoints.
-    state: bytes of its network and optimizer.
-  """
-
-  name: str
-  method: str
-  steps: int
-  done: int
-  batch_size: int
-  asked: int
-  examples: int
-  labels: int
-  flops: float
-  saved: int
-  state: int
-
-
-class Machine(NamedTuple):
-  """What the machine has.
-
-  Attributes:
-    speed: FLOPs a second that a step may reach; None if no time is told.
-    free: bytes on the disk of the run folder.
-    memory: bytes of the machine; 0 where it is not known.
-  """
-
-  speed: float | None
-  free: int
-  memory: int
 
 
 def render(*blocks: Iterable[str]) -> str:
@@ -152,12 +107,12 @@ def _characters(survey: Survey, rendered: bool) -> list[str]:
   if unseen and trained.total() and not rendered:
     lines.append(
       'in no training label, so never read: '
-      + _listed(f'{each!r} ({_some(files[each])})' for each in unseen)
+      + listed(f'{each!r} ({_some(files[each])})' for each in unseen)
     )
   once = [each for each in sorted(counts) if counts[each] == 1]
   if once:
     lines.append(
-      'seen once: ' + _listed(_once(each, counts, files) for each in once)
+      'seen once: ' + listed(_once(each, counts, files) for each in once)
     )
   rare = [
     each
@@ -167,7 +122,7 @@ def _characters(survey: Survey, rendered: bool) -> list[str]:
   if rare and not rendered:
     lines.append(
       f'rare, in fewer than {RARE} training labels: '
-      + _listed(f'{each!r} ({trained[each]})' for each in rare)
+      + listed(f'{each!r} ({trained[each]})' for each in rare)
     )
   return lines
 
@@ -214,88 +169,6 @@ def _splits(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
   return lines
 
 
-def stage_lines(
-  plans: Sequence[Plan],
-  machine: Machine,
-  *,
-  finished: Sequence[str] = (),
-  decoded: int = 0,
-) -> list[str]:
-  """The stages that are left, with their time, memory and disk.
-
-  Args:
-    plans: the stages.
-    machine: that they run on.
-    finished: the names of the stages that are done.
-    decoded: bytes of decoded images that stay in memory.
-  """
-  done = f'; done: {_listed(finished)}' if finished else ''
-  if not plans:
-    return [f'Stages: none is left to run{done}']
-  lines = [f'Stages to run: {len(plans)}{done}']
-  width = max(len(plan.name) for plan in plans[:STAGES])
-  lines += [
-    f'{plan.name.ljust(width)}  {_stage(plan, machine.speed)}'
-    for plan in plans[:STAGES]
-  ]
-  if len(plans) > STAGES:
-    lines.append(f'and {len(plans) - STAGES} more')
-  flops = sum(plan.flops for plan in plans)
-  if machine.speed:
-    lines.append(
-      f'in all about {minutes(flops / machine.speed)}, '
-      'compiling and tests not counted; within a factor of two or three: '
-      f'{flops / 1e12:.2f} TFLOP at {machine.speed / 1e9:.0f} GFLOP a second, '
-      'by a convolution that ran just now; the first steps correct it'
-    )
-  state = max(plan.state for plan in plans)
-  of = f' of {_bytes(machine.memory)}' if machine.memory else ''
-  lines.append(
-    f'memory: {_bytes(decoded)} of images, {_bytes(state)} of network and '
-    f'optimizer, and what a step computes with{of}'
-  )
-  saved = sum(plan.saved for plan in plans)
-  enough = '' if saved < machine.free else ': NOT ENOUGH, free some'
-  lines.append(
-    f'disk: {_bytes(saved)} of checkpoints; {_bytes(machine.free)} are free'
-    + enough
-  )
-  return lines
-
-
-def _stage(plan: Plan, speed: float | None) -> str:
-  """A stage in a line."""
-  if not plan.steps:
-    return f'{plan.method}: evaluates only'
-  done = f' ({plan.done:,} done)' if plan.done else ''
-  size = f'{plan.batch_size}'
-  if plan.batch_size < plan.asked:
-    size += f' (not {plan.asked}, as the examples are fewer)'
-  labels = f', {plan.labels:,} labels' if plan.labels else ''
-  time = f', about {minutes(plan.flops / speed)}' if speed else ''
-  return (
-    f'{plan.method}: {plan.steps:,} steps{done} of {size}, '
-    f'{plan.examples:,} examples{labels}{time}'
-  )
-
-
-def minutes(seconds: float) -> str:
-  """A time as a person says it: '40 s', '12 min', '3.5 h'."""
-  if seconds < 60:
-    return f'{max(1, round(seconds))} s'
-  if seconds < 5400:
-    return f'{seconds / 60:.0f} min'
-  return f'{seconds / 3600:.1f} h'
-
-
-def _bytes(count: float) -> str:
-  for unit in ('B', 'KB', 'MB', 'GB'):
-    if count < 1000:
-      return f'{count:.0f} {unit}'
-    count /= 1000
-  return f'{count:.1f} TB'
-
-
 def _range(values: Sequence[int] | np.ndarray) -> str:
   """'30 to 900 (median 120)', or the one value that there is."""
   low, high = min(values), max(values)
@@ -311,7 +184,8 @@ def _some(names: Sequence[str]) -> str:
   return ', '.join(shown[:NAMES]) + more
 
 
-def _listed(items: Iterable[str]) -> str:
+def listed(items: Iterable[str]) -> str:
+  """The first items, and how many there are beside them."""
   items = list(items)
   more = f' and {len(items) - SHOWN:,} more' if len(items) > SHOWN else ''
   return ', '.join(items[:SHOWN]) + more
@@ -319,4 +193,4 @@ def _listed(items: Iterable[str]) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
   """'0 (12), 1 (10)' of characters or classes, in their order."""
-  return _listed(f'{key} ({counts[key]:,})' for key in sorted(counts))
+  return listed(f'{key} ({counts[key]:,})' for key in sorted(counts))

@@ -413,6 +413,15 @@ def test_configs_see_labels_where_they_are_read(read, tmp_path):
     (tmp_path / name).unlink()
 
 
+def test_a_sheet_beside_the_images_is_to_be_saved_as_csv(read, tmp_path):
+  (tmp_path / 'Codes.XLSX').write_bytes(b'PK')
+  (said,) = read().warnings
+  assert 'Codes.XLSX' in said and 'save it as labels.csv' in said
+  assert 'labels=' not in said  # it would only be refused
+  (tmp_path / 'codes.csv').write_text('')
+  assert 'add labels=codes.csv' in read().warnings[0]
+
+
 PIECES = [
   *('file,text', 'File;Text', 'filename\tlabel', 'file,text,split', 'sep=;'),
   *('0.png', '1', 'sub\\2.png', '2.PNG', '../x', '/', '.', '..', 'a/', '\x00'),

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ssljax.data.workers import ordered_map
+from ssljax.data.workers import ordered_map, started
 
 
 def test_results_come_in_order():
@@ -43,6 +43,14 @@ def test_tasks_are_not_read_far_ahead():
   assert next(results) == 0
   assert len(read) <= 6
   results.close()
+
+
+def test_workers_that_are_started_serve_again():
+  with started(2) as workers:
+    for tasks in (range(-9, 0), range(-3, 0)):
+      found = ordered_map(abs, tasks, processes=2, workers=workers)
+      assert list(found) == [-task for task in tasks]
+  assert all(worker._process.returncode is not None for worker in workers)
 
 
 def test_stopping_early_ends_the_workers():

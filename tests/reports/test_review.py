@@ -73,7 +73,8 @@ def test_a_page_has_a_named_field_and_a_described_picture_for_each_image():
   pictures = elements.named('img')
   for picture, file in zip(pictures, files, strict=True):
     assert file in picture['alt']
-    assert (picture['width'], picture['height']) == ('60', '24')
+    # Twice its size, because there is room.
+    assert (picture['width'], picture['height']) == ('120', '48')
   taken = [x for x in elements.named('button') if x.get('class') == 'take']
   assert len(taken) == 2  # where the label is another one
   assert len(elements.named('h1')) == 1 and len(elements.named('h2')) == 3

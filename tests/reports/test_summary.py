@@ -5,8 +5,8 @@ import re
 import pytest
 
 from ssljax.data.survey import Survey
-from ssljax.reports import summary
-from ssljax.reports.summary import Machine, Plan
+from ssljax.reports import plans, summary
+from ssljax.reports.plans import Machine, Plan
 
 
 def _survey(texts, *, test=(), **changes):
@@ -103,68 +103,6 @@ def test_skipped_files_are_counted_and_odd_names_are_printable():
   first.encode()
 
 
-PLAN = Plan(
-  name='pretrain',
-  method='simclr',
-  steps=400,
-  done=0,
-  batch_size=48,
-  asked=48,
-  examples=79,
-  labels=0,
-  flops=6e12,
-  saved=2 * 10**6,
-  state=10**6,
-)
-MACHINE = Machine(speed=20e9, free=10**9, memory=16 * 10**9)
-
-
-def _stages(*plans, machine=MACHINE, **options):
-  return '\n'.join(summary.stage_lines(plans, machine, **options))
-
-
-def test_a_stage_has_its_steps_and_minutes():
-  told = _stages(PLAN, PLAN._replace(name='head', labels=30, flops=6e11))
-  assert 'pretrain  simclr: 400 steps of 48, 79 examples, about 5 min' in told
-  assert 'head      simclr: 400 steps of 48, 79 examples, 30 labels' in told
-  assert 'in all about 6 min' in told
-  assert 'about' not in _stages(PLAN, machine=MACHINE._replace(speed=None))
-
-
-def test_a_batch_that_is_smaller_than_asked_is_told():
-  told = _stages(PLAN._replace(batch_size=42))
-  assert '400 steps of 42 (not 48, as the examples are fewer)' in told
-
-
-def test_what_is_done_is_told():
-  told = _stages(PLAN._replace(done=100), finished=['a', 'b'])
-  assert told.startswith('Stages to run: 1; done: a, b\n')
-  assert '400 steps (100 done)' in told
-  assert _stages(finished=['a']) == 'Stages: none is left to run; done: a'
-
-
-def test_memory_and_disk():
-  told = _stages(PLAN, PLAN, decoded=3 * 10**6)
-  assert 'memory: 3 MB of images, 1 MB of network and optimizer' in told
-  assert 'disk: 4 MB of checkpoints; 1 GB are free' in told
-  assert 'NOT ENOUGH' not in told
-  assert 'NOT ENOUGH' in _stages(PLAN, machine=MACHINE._replace(free=10**6))
-
-
-@pytest.mark.parametrize(
-  ('seconds', 'told'),
-  [
-    (0.2, '1 s'),
-    (59, '59 s'),
-    (61, '1 min'),
-    (5399, '90 min'),
-    (9000, '2.5 h'),
-  ],
-)
-def test_a_time_as_a_person_says_it(seconds, told):
-  assert summary.minutes(seconds) == told
-
-
 def test_the_summary_is_a_screen_at_most():
   """With everything to tell: many characters, files, splits and stages."""
   texts = [chr(0x4E00 + place) for place in range(3000)]
@@ -174,10 +112,12 @@ def test_the_summary_is_a_screen_at_most():
     skipped=[('a.png', 'x')] * 50,
     sizes=[(9000, 40)] * 3003,
   )
+  plan = Plan('pretrain', 'simclr', 400, 0, 48, 48, 79, 0, 6e12, 10**6, 10**6)
+  machine = Machine(speed=20e9, free=10**9, memory=16 * 10**9)
   text = summary.render(
     summary.image_lines(found),
     summary.label_lines(found),
-    summary.stage_lines([PLAN] * 200, MACHINE, decoded=5, finished=['a'] * 99),
+    plans.stage_lines([plan] * 200, machine, decoded=5, finished=['a'] * 99),
   )
   lines = text.splitlines()
   assert len(lines) <= 40
