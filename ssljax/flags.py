@@ -36,6 +36,18 @@ DRY_RUN = flags.DEFINE_bool(
   'Whether to check everything and print what a run would do, with its time, '
   'memory and disk, instead of running.',
 )
+COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'HOST:PORT of process 0, where several processes make one run. A TPU pod and '
+  'SLURM need none of these three flags.',
+)
+PROCESSES = flags.DEFINE_integer(
+  'processes', None, 'With --coordinator: the number of processes of the run.'
+)
+PROCESS = flags.DEFINE_integer(
+  'process', None, 'With --coordinator: which process this is, from 0.'
+)
 PATHS = ('config', 'workdir', 'data_dir', 'config.data.directory')
 
 

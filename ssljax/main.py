@@ -19,6 +19,7 @@ from absl import flags as absl_flags
 from ssljax import (
   flags,
   forecast,
+  hosts,
   lock,
   process,
   stage,
@@ -59,18 +60,31 @@ def run(
   facts = survey.facts() if survey else None
   workdir.check_claim(folder, config.to_dict(), facts)
   if dataset.note:
-    print(dataset.note, file=sys.stderr)
+    hosts.say(dataset.note)
   for warning in dataset.warnings:
-    print(f'Warning: {warning}', file=sys.stderr)
+    hosts.say(f'Warning: {warning}')
   if dataset.skipped:
-    print(workdir.skipped_lines(folder, dataset.skipped), file=sys.stderr)
+    hosts.say(workdir.skipped_lines(folder, dataset.skipped))
   recipe = stage.resolve(config, folder=folder, task=task, dataset=dataset)
   told = forecast.summarize(
     recipe, folder=folder, dataset=dataset, survey=survey
   )
+  hosts.check_same('config', config.to_dict())
+  stages = [
+    (each.name, each.steps, each.batch_size, len(each.source))
+    for each in recipe.stages
+  ]
+  hosts.check_same('stages, steps, batch sizes and examples', stages)
   if not dry:
     workdir.claim(folder, config.to_dict(), facts)
-  if jax.process_index() == 0:
+    hosts.wait('claimed')
+    if not workdir.is_run(folder):
+      raise UserError(
+        f'Found no {folder / "config.json"}, which process 0 has written; '
+        'expected a run folder that all processes see. Choose a --workdir on '
+        'a file system that all hosts share.'
+      )
+  if hosts.first():
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / 'summary.txt', told)
     workdir.write_skipped(folder, dataset.skipped)
@@ -78,7 +92,7 @@ def run(
   if dry:
     return told
   if recipe.stages:
-    print(told, file=sys.stderr)
+    hosts.say(told)
   later = [each.flops for each in recipe.stages]
   for place, each in enumerate(recipe.stages, start=1):
     if stop():
@@ -86,7 +100,8 @@ def run(
     train.run_stage(
       each, task=task, dataset=dataset, stop=stop, later=sum(later[place:])
     )
-  return results(folder, recipe, task)
+  # The others have written nothing, and have nothing to tell.
+  return results(folder, recipe, task) if hosts.first() else ''
 
 
 def results(
@@ -114,6 +129,12 @@ def main(argv: Sequence[str]) -> None:
     sys.exit(
       'Found no --config; expected a recipe. Try --config=configs/simclr_ocr.py'
     )
+  try:
+    hosts.start(
+      flags.COORDINATOR.value, flags.PROCESSES.value, flags.PROCESS.value
+    )
+  except UserError as error:
+    sys.exit(f'{type(error).__name__}: {error}')
   process.quiet()
   process.keep_heap()
   name = workdir.name_of(config, flags.config_file().stem)
@@ -123,11 +144,12 @@ def main(argv: Sequence[str]) -> None:
   )
   process.keep_compiled(data_dir)
   jax.config.update('jax_disable_most_optimizations', not config.optimize)
-  print(f'Run folder: {folder}', file=sys.stderr)
+  hosts.say(f'Run folder: {folder}')
   dry, stop = flags.DRY_RUN.value, process.Stop()
   try:
-    alone = not dry and jax.process_index() == 0
-    with lock.held(folder) if alone else contextlib.nullcontext():
+    alone = not dry and hosts.first()
+    locked = lock.held(folder) if alone else contextlib.nullcontext()
+    with hosts.ending_together(train.Stopped), locked:
       table = run(config, folder, data_dir, stop, dry=dry)
   except train.Stopped:
     sys.exit('Stopped, and saved; the same command goes on from here.')
@@ -136,6 +158,8 @@ def main(argv: Sequence[str]) -> None:
     sys.exit(f'{type(error).__name__}: {error}\n{remedy}')
   except UserError as error:
     sys.exit(f'{type(error).__name__}: {error}')
+  if not hosts.first():
+    return
   print(table)
   if dry:
     print(f'Nothing has been run. Summary: {folder / "summary.txt"}')

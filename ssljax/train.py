@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 
-from ssljax import core, evals, feed
+from ssljax import core, evals, feed, hosts, parallel
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
 from ssljax.data.datasets import Dataset
@@ -59,7 +59,7 @@ def run_stage(
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
       if not stage.steps:  # an evaluation, whose parts other stages may take
-        checkpoints.save(0, state)
+        checkpoints.save(0, parallel.everywhere(state))
     start = int(state.step)
     with Log(
       stage.folder, name=stage.name, total=stage.steps, start=start
@@ -71,13 +71,18 @@ def run_stage(
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
-  summary |= evaluate(stage, state, task=task, dataset=dataset)
-  write_json(stage.folder / 'stage.json', summary)
+  if hosts.first():  # the others have the same state, and wait
+    state = parallel.own(state)
+    summary |= evaluate(stage, state, task=task, dataset=dataset)
+    write_json(stage.folder / 'stage.json', summary)
+  hosts.wait(f'{stage.name}-evaluated')
 
 
 def watch(stage: Stage) -> Monitor:
   """The stage's alarms, told what the log says of before a restart."""
   monitor = Monitor(warmup=stage.warmup)
+  if not hosts.first():  # process 0 may be writing these lines
+    return monitor
   for line in read_lines(stage.folder / 'metrics.jsonl'):
     monitor.read(line['step'], line)
   return monitor
@@ -110,10 +115,13 @@ def fit(
   step = functools.partial(core.train_step, **parts)
   call = feed.compile_call(step, stage)
   features = functools.partial(encode_all, stage)
+  begin = functools.partial(core.begin_epoch, features=features, **parts)
+  stop = hosts.agreed(stop)
+  hosts.wait(stage.name)
   done, window = int(state.step), []
   for batch, count in feed.chunks(stage, start=done):
     if done % stage.epoch == 0:
-      state = core.begin_epoch(state, features, **parts)
+      state = parallel.changed_by_first(begin, state)
     state, metrics = call(state, batch)
     window.append(metrics)
     done += count
@@ -130,9 +138,9 @@ def fit(
       window = []
     log.advance(done)
     if saving:
-      checkpoints.save(done, state)
-      if show is not None:
-        log.picture(done, show(state))
+      checkpoints.save(done, parallel.everywhere(state))
+      if show is not None and hosts.first():
+        log.picture(done, show(parallel.own(state)))
     if ending and done < stage.steps:
       raise Stopped
   return state
