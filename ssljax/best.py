@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ssljax import checkpoint
+from ssljax import checkpoint, parallel
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
 
@@ -44,7 +44,7 @@ class Best:
     self._checkpoints.save(step, state)
     if step <= self._step:
       return  # a run that goes on from an older checkpoint
-    score = float(self._score(state))
+    score = float(self._score(parallel.own(state)))
     if score > self._best:
       metadata = {**self._metadata, VALUE: score}
       with Checkpoints(self._folder, metadata=metadata, keep=1) as best:

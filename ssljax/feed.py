@@ -4,6 +4,8 @@ On CPU a call takes one step, because a convolution inside a scan is many times
 slower there. On an accelerator a small step is over before the next call is
 made, so a call takes several; and where the images fit on the device they stay
 there, and only positions travel.
+
+With several processes each of them reads the rows of its own devices.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +64,8 @@ def chunks(stage: Stage, *, start: int) -> Iterator[Chunk]:
   source: Any = stage.source
   if stage.resident:
     source = _Positions(len(source))
+  if jax.process_count() > 1:
+    source = _Share(source, parallel.rows_of_process(stage.batch_size))
   batches = pipeline.batches(
     source,
     batch_size=stage.batch_size,
@@ -83,6 +87,19 @@ def chunks(stage: Stage, *, start: int) -> Iterator[Chunk]:
 
 def _stacked(batches: Sequence[dict]) -> dict[str, np.ndarray]:
   return jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
+
+
+class _Share:
+  """A source that reads this process's rows of each batch, and no others."""
+
+  def __init__(self, source: Any, rows: np.ndarray):
+    self._source, self._rows = source, rows
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def gather(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+    return self._source.gather(np.asarray(positions)[self._rows])
 
 
 class _Positions:

@@ -42,6 +42,18 @@ FROM_LAST_GOOD = flags.DEFINE_bool(
   'Whether a stage whose newest checkpoint is damaged goes on from an older '
   'one, or from its beginning. The damaged checkpoint is removed.',
 )
+COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'HOST:PORT of process 0, where several processes make one run. A TPU pod and '
+  'SLURM need none of these three flags.',
+)
+PROCESSES = flags.DEFINE_integer(
+  'processes', None, 'With --coordinator: the number of processes of the run.'
+)
+PROCESS = flags.DEFINE_integer(
+  'process', None, 'With --coordinator: which process this is, from 0.'
+)
 PATHS = ('config', 'workdir', 'data_dir', 'config.data.directory')
 
 

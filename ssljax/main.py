@@ -26,6 +26,7 @@ from ssljax import (
   damage,
   flags,
   forecast,
+  hosts,
   lock,
   process,
   stage,
@@ -77,20 +78,33 @@ def run(
   )
   workdir.check_claim(folder, config.to_dict(), facts)
   for note in damaged:
-    print(f'Warning: {note}', file=sys.stderr)
+    hosts.say(f'Warning: {note}')
   if dataset.note:
-    print(dataset.note, file=sys.stderr)
+    hosts.say(dataset.note)
   for warning in dataset.warnings:
-    print(f'Warning: {warning}', file=sys.stderr)
+    hosts.say(f'Warning: {warning}')
   if dataset.skipped:
-    print(workdir.skipped_lines(folder, dataset.skipped), file=sys.stderr)
+    hosts.say(workdir.skipped_lines(folder, dataset.skipped))
   recipe = stage.resolve(config, folder=folder, task=task, dataset=dataset)
   told = forecast.summarize(
     recipe, folder=folder, dataset=dataset, survey=survey
   )
+  hosts.check_same('config', config.to_dict())
+  stages = [
+    (each.name, each.steps, each.batch_size, len(each.source))
+    for each in recipe.stages
+  ]
+  hosts.check_same('stages, steps, batch sizes and examples', stages)
   if not dry:
     workdir.claim(folder, config.to_dict(), facts)
-  if jax.process_index() == 0:
+    hosts.wait('claimed')
+    if not workdir.is_run(folder):
+      raise UserError(
+        f'Found no {folder / "config.json"}, which process 0 has written; '
+        'expected a run folder that all processes see. Choose a --workdir on '
+        'a file system that all hosts share.'
+      )
+  if hosts.first():
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / 'summary.txt', told)
     workdir.write_skipped(folder, dataset.skipped)
@@ -98,7 +112,7 @@ def run(
   if dry:
     return told
   if recipe.stages:
-    print(told, file=sys.stderr)
+    hosts.say(told)
   later = [each.flops for each in recipe.stages]
   for place, each in enumerate(recipe.stages, start=1):
     if stop():
@@ -106,7 +120,8 @@ def run(
     train.run_stage(
       each, task=task, dataset=dataset, stop=stop, later=sum(later[place:])
     )
-  return results(folder, recipe, task)
+  # The others have written nothing, and have nothing to tell.
+  return results(folder, recipe, task) if hosts.first() else ''
 
 
 def results(
@@ -139,6 +154,12 @@ def main(argv: Sequence[str]) -> None:
     sys.exit(
       'Found no --config; expected a recipe. Try --config=configs/simclr_ocr.py'
     )
+  try:
+    hosts.start(
+      flags.COORDINATOR.value, flags.PROCESSES.value, flags.PROCESS.value
+    )
+  except UserError as error:
+    sys.exit(f'{type(error).__name__}: {error}')
   process.quiet()
   process.keep_heap()
   name = workdir.name_of(config, flags.config_file().stem)
@@ -148,12 +169,13 @@ def main(argv: Sequence[str]) -> None:
   )
   process.keep_compiled(data_dir)
   jax.config.update('jax_disable_most_optimizations', not config.optimize)
-  print(f'Run folder: {folder}', file=sys.stderr)
+  hosts.say(f'Run folder: {folder}')
   dry = flags.DRY_RUN.value
   try:
     with signals.handled() as stop:
-      alone = not dry and jax.process_index() == 0
-      with lock.held(folder) if alone else contextlib.nullcontext():
+      alone = not dry and hosts.first()
+      locked = lock.held(folder) if alone else contextlib.nullcontext()
+      with hosts.ending_together(signals.Stopped), locked:
         table = run(
           config,
           folder,
@@ -170,6 +192,8 @@ def main(argv: Sequence[str]) -> None:
     sys.exit(f'{type(error).__name__}: {error}\n{remedy}')
   except UserError as error:
     sys.exit(f'{type(error).__name__}: {error}')
+  if not hosts.first():
+    return
   print(table)
   if dry:
     print(f'Nothing has been run. Summary: {folder / "summary.txt"}')

@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import (
   AxisType,
   Mesh,
@@ -146,11 +148,11 @@ def _compile_jit(
     out_shardings=device,
     donate_argnums=0,
   )
-  shared = _place(shared, device)
+  shared = place(shared, device)
 
   def call(state, batch):
     _local_rows(batch, 1, rows_axis)
-    return compiled(_place(state, device), _place(batch, device), *shared)
+    return compiled(place(state, device), place(batch, device), *shared)
 
   return call
 
@@ -175,7 +177,7 @@ def _compile_shard_map(
   )
   replicated, split = NamedSharding(mesh, whole), NamedSharding(mesh, rows)
   devices = len(mesh.local_devices)
-  shared = _place(shared, replicated)
+  shared = place(shared, replicated)
 
   def put(leaf):
     if isinstance(leaf, jax.Array) and leaf.sharding == split:
@@ -184,9 +186,7 @@ def _compile_shard_map(
 
   def call(state, batch):
     _local_rows(batch, devices, rows_axis)
-    return compiled(
-      _place(state, replicated), jax.tree.map(put, batch), *shared
-    )
+    return compiled(place(state, replicated), jax.tree.map(put, batch), *shared)
 
   return call
 
@@ -209,7 +209,7 @@ def _compile_pmap(
   # this process.
   replicated = NamedSharding(mesh.local_mesh, PartitionSpec())
   devices = len(mesh.local_devices)
-  shared = _place(shared, replicated)
+  shared = place(shared, replicated)
 
   def call(state, batch):
     rows = _local_rows(batch, devices, rows_axis)
@@ -219,13 +219,82 @@ def _compile_pmap(
       return np.reshape(leaf, (*before, devices, rows, *after))
 
     return compiled(
-      _place(state, replicated), jax.tree.map(split, batch), *shared
+      place(state, replicated), jax.tree.map(split, batch), *shared
     )
 
   return call
 
 
-def _place(tree: PyTree, sharding: Sharding) -> PyTree:
+def rows_of_process(
+  rows: int, devices: Sequence[Any] | None = None
+) -> Int[np.ndarray, 'own']:
+  """Which rows of a global batch this process feeds, in their order.
+
+  Args:
+    rows: of the batch, over all devices.
+    devices: of all processes, by default every device.
+  """
+  mesh = Mesh(tuple(devices or jax.devices()), ('rows',), axis_types=_AUTO)
+  each = rows // mesh.size
+  place = jax.process_index()
+  own = [
+    np.arange(number * each, (number + 1) * each)
+    for number, device in enumerate(mesh.devices)
+    if device.process_index == place
+  ]
+  return np.concatenate(own)
+
+
+def own(tree: PyTree) -> PyTree:
+  """This process's copy of a state that every device has whole.
+
+  What is computed from it stays on one device, and no other process has to
+  take part.
+  """
+  if jax.process_count() == 1:
+    return tree
+  return jax.tree.map(
+    lambda leaf: (
+      leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf
+    ),
+    tree,
+  )
+
+
+def everywhere(tree: PyTree) -> PyTree:
+  """A state as one array over all processes, which is what Orbax saves."""
+  if jax.process_count() == 1:
+    return tree
+  mesh = Mesh(jax.devices(), ('devices',), axis_types=_AUTO)
+  return place(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def changed_by_first(
+  change: Callable[[PyTree], PyTree], state: PyTree
+) -> PyTree:
+  """`change(state)`, equal in all processes down to the last bit.
+
+  Every process computes it from its own copy, and takes what has changed from
+  process 0, because processors of two kinds may round differently.
+  """
+  if jax.process_count() == 1:
+    return change(state)
+  before = own(state)
+  after = change(before)
+  pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+  fresh = [new for old, new in pairs if new is not old]
+  if not fresh:
+    return state
+  fresh = iter(multihost_utils.broadcast_one_to_all(fresh))
+  return jax.tree.map(
+    lambda whole, old, new: whole if new is old else next(fresh),
+    state,
+    before,
+    after,
+  )
+
+
+def place(tree: PyTree, sharding: Sharding) -> PyTree:
   """Moves leaves that are elsewhere, so that the first call compiles for all.
 
   A state that arrives on one device, committed or not, would compile once for
@@ -236,9 +305,28 @@ def _place(tree: PyTree, sharding: Sharding) -> PyTree:
     lambda leaf: (
       leaf
       if isinstance(leaf, jax.Array) and leaf.sharding == sharding
-      else jax.device_put(leaf, sharding)
+      else _put(leaf, sharding)
     ),
     tree,
+  )
+
+
+def _put(leaf: Any, sharding: Sharding) -> jax.Array:
+  """A leaf that each process has whole, on the devices of all of them."""
+  if sharding.is_fully_addressable:
+    return jax.device_put(leaf, sharding)
+  if isinstance(leaf, jax.Array):
+    leaf = leaf.addressable_data(0)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      data = _put(jax.random.key_data(leaf), sharding)
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+  # `device_put` would compare the leaf over all processes, one by one.
+  parts = [
+    jax.device_put(leaf, device)
+    for device in sorted(sharding.addressable_devices, key=lambda each: each.id)
+  ]
+  return jax.make_array_from_single_device_arrays(
+    np.shape(leaf), sharding, parts
   )
 
 
@@ -262,8 +350,20 @@ def _local_rows(batch: PyTree, devices: int, axis: int) -> int:
 def check_divides(rows: int, devices: int) -> None:
   """UserError unless a batch of so many rows can be split evenly."""
   if rows % devices:
+    fitting = [rows // devices * devices, -(-rows // devices) * devices]
+    nearest = ' or '.join(str(each) for each in fitting if each)
     raise UserError(
       f'A batch of {rows} cannot be split over {devices} devices; expected a '
       f'multiple of {devices}. Change the batch size (for example to '
-      f'{-(-rows // devices) * devices}) or the number of devices.'
+      f'{nearest}) or the number of devices.'
+    )
+
+
+def check_mapping(mapping: str) -> None:
+  """UserError for a mapping that does not exist, or not for so many."""
+  check_known('mapping', mapping, MAPPINGS)
+  if mapping == 'jit' and jax.process_count() != 1:
+    raise UserError(
+      f"The mapping 'jit' runs on one device of one process, found "
+      f"{jax.process_count()} processes; use 'shard_map' for more."
     )

@@ -40,7 +40,7 @@ def check_recipe(
     UserError: an unknown method, option, part, mapping or earlier stage; a
       stage that learns from labels where there are none.
   """
-  check_known('mapping', mapping, parallel.MAPPINGS)
+  parallel.check_mapping(mapping)
   found: dict[str, Method] = {}
   for name, stage in described.items():
     method = build.method(stage, networks=networks, task=task)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssljax import core, damage, evals, feed
+from ssljax import core, damage, evals, feed, hosts, parallel
 from ssljax.best import Best
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
@@ -58,7 +58,7 @@ def run_stage(
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
       if not stage.steps:  # an evaluation, whose parts other stages may take
-        checkpoints.save(0, state)
+        checkpoints.save(0, parallel.everywhere(state))
     start = int(state.step)
     with Log(
       stage.folder, name=stage.name, total=stage.steps, start=start
@@ -71,8 +71,11 @@ def run_stage(
   summary = stage.summary()
   if monitor.raised:
     summary['alarms'] = list(monitor.raised.values())
-  summary |= evaluate(stage, state, task=task, dataset=dataset)
-  damage.finish(stage.folder, summary)
+  if hosts.first():  # the others have the same state, and wait
+    state = parallel.own(state)
+    summary |= evaluate(stage, state, task=task, dataset=dataset)
+    damage.finish(stage.folder, summary)
+  hosts.wait(f'{stage.name}-evaluated')
 
 
 def keeping_best(
@@ -90,6 +93,8 @@ def keeping_best(
 def watch(stage: Stage) -> Monitor:
   """The stage's alarms, told what the log says of before a restart."""
   monitor = Monitor(warmup=stage.warmup)
+  if not hosts.first():  # process 0 may be writing these lines
+    return monitor
   for line in read_lines(stage.folder / 'metrics.jsonl'):
     monitor.read(line['step'], line)
   return monitor
@@ -122,10 +127,13 @@ def fit(
   step = functools.partial(core.train_step, **parts)
   call = feed.compile_call(step, stage)
   features = functools.partial(encode_all, stage)
+  begin = functools.partial(core.begin_epoch, features=features, **parts)
+  stop = hosts.agreed(stop)
+  hosts.wait(stage.name)
   done, window = int(state.step), log.kept()
   for batch, count in feed.chunks(stage, start=done):
     if done % stage.epoch == 0:
-      state = core.begin_epoch(state, features, **parts)
+      state = parallel.changed_by_first(begin, state)
     state, metrics = call(state, batch)
     window.append(metrics)
     done += count
@@ -148,9 +156,9 @@ def fit(
       log.keep(done, jax.device_get(window))
     log.advance(done)
     if saving:
-      checkpoints.save(done, state)
-      if show is not None and due:
-        log.picture(done, show(state))
+      checkpoints.save(done, parallel.everywhere(state))
+      if show is not None and due and hosts.first():
+        log.picture(done, show(parallel.own(state)))
     if ending and done < stage.steps:
       raise Stopped('Stopped, and saved; the same command goes on from here.')
   return state

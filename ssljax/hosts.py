@@ -1,0 +1,208 @@
+"""Several processes as one run: how they start, agree, wait and end together.
+
+JAX runs the same program in every process. All processes take part in every
+step and every save; process 0 alone evaluates and writes results. With one
+process nothing here has an effect.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ssljax.errors import UserError
+
+# Seconds without a sign of life after which the others give a process up.
+HEARTBEAT = 30
+_DAY = 24 * 3600
+_waits = itertools.count()
+
+
+def start(
+  coordinator: str | None = None,
+  processes: int | None = None,
+  process: int | None = None,
+) -> None:
+  """Joins the processes of the run; call it before JAX is used.
+
+  Without arguments JAX finds the other processes on a TPU pod and under SLURM
+  and Open MPI. On one machine alone nothing happens.
+
+  Args:
+    coordinator: 'HOST:PORT' of process 0.
+    processes: their number.
+    process: which of them this is, from 0.
+
+  Raises:
+    UserError: only some of the arguments, or arguments that make no sense.
+  """
+  given = {'coordinator': coordinator, 'processes': processes}
+  given['process'] = process
+  missing = [f'--{name}' for name, value in given.items() if value is None]
+  if len(missing) == len(given):
+    if not detected(os.environ):
+      return
+  elif missing:
+    raise UserError(
+      f'Found no {" and no ".join(missing)}; expected --coordinator=HOST:PORT, '
+      '--processes and --process together, or none of them. Give all three, as '
+      'launch/local.sh does.'
+    )
+  elif not 0 <= process < processes or ':' not in coordinator:
+    raise UserError(
+      f'Found --coordinator={coordinator} --processes={processes} '
+      f'--process={process}; expected HOST:PORT, and a process from 0 to '
+      f'{processes - 1}. Number the processes from 0.'
+    )
+  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  jax.distributed.initialize(
+    coordinator,
+    processes,
+    process,
+    heartbeat_timeout_seconds=HEARTBEAT,
+    shutdown_timeout_seconds=2 * HEARTBEAT,
+  )
+
+
+def detected(environment: Any) -> bool:
+  """Whether this process was started as one of several.
+
+  A SLURM job of one task, and a machine without TPUs, need no other process; a
+  shell inside a job has no task of its own.
+  """
+  slurm = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_LOCALID')
+  if all(name in environment for name in slurm):
+    tasks = environment.get('SLURM_STEP_NUM_TASKS')
+    return int(tasks or environment.get('SLURM_NTASKS') or 1) > 1
+  if int(environment.get('OMPI_COMM_WORLD_SIZE') or 1) > 1:
+    return True
+  if ',' in environment.get('TPU_WORKER_HOSTNAMES', ''):
+    return True
+  # A TPU VM, whose metadata tell JAX of the pod; a pod may be one machine.
+  chips = ('/dev/accel0', '/dev/vfio/0')
+  google = pathlib.Path('/sys/class/dmi/id/product_name')
+  with contextlib.suppress(OSError):
+    named = 'Google' in google.read_text()
+    installed = importlib.util.find_spec('libtpu') is not None
+    return named and any(map(os.path.exists, chips)) and installed
+  return False
+
+
+def count() -> int:
+  """The number of processes."""
+  return jax.process_count()
+
+
+def first() -> bool:
+  """Whether this is the process that evaluates and writes."""
+  return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+  """Prints a line to stderr, from process 0 alone."""
+  if first():
+    print(text, file=sys.stderr)
+
+
+def wait(what: str) -> None:
+  """Returns once all processes are here, however long one of them takes.
+
+  The processes wait at JAX's coordinator. A wait by a collective of the
+  devices would end with an error after half a minute on CPU.
+  """
+  if count() > 1:
+    ocp.multihost.sync_global_processes(
+      f'ssljax-{what}-{next(_waits)}',
+      timeout=_DAY,
+      processes=set(range(count())),
+    )
+
+
+def check_same(what: str, value: Any) -> None:
+  """Refuses processes that would not take the same steps.
+
+  They would otherwise wait for each other for ever.
+
+  Args:
+    what: the value is, for the message.
+    value: that JSON can express.
+  """
+  if count() == 1:
+    return
+  wait(what)
+  text = json.dumps(value, sort_keys=True, default=str)
+  digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+  found = np.asarray(multihost_utils.process_allgather(digest))
+  others = [
+    place for place, each in enumerate(found) if (each != found[0]).any()
+  ]
+  if others:
+    raise UserError(
+      f'Found {what} of process {", ".join(map(str, others))} other than those '
+      f'of process 0; here they are {text[:300]}. Expected one command, one '
+      'version and the same data for all processes, and a run folder that all '
+      'of them see. Start them again so.'
+    )
+
+
+def agreed(asked: Callable[[], bool]) -> Callable[[], bool]:
+  """`asked` of any process, told to all of them at the same call.
+
+  Every process must call the function equally often. The answer is of the call
+  before, so that a step need not wait for its own: devices stay busy.
+  """
+  if count() == 1:
+    return asked
+  mesh = Mesh(jax.devices(), ('all',))
+  split = NamedSharding(mesh, PartitionSpec('all'))
+  any_of = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+  pending: list[jax.Array] = []
+
+  def stop() -> bool:
+    flags = np.full(jax.local_device_count(), int(asked()), np.int32)
+    pending.append(any_of(jax.make_array_from_process_local_data(split, flags)))
+    return len(pending) > 1 and bool(pending.pop(0))
+
+  return stop
+
+
+@contextlib.contextmanager
+def ending_together(*orderly: type[BaseException]) -> Iterator[None]:
+  """Ends this process at once after an error, so that the others end too.
+
+  Python would otherwise wait at its end for the other processes, while these
+  wait for this one.
+
+  Args:
+    *orderly: exceptions that all processes raise together.
+  """
+  try:
+    yield
+  except orderly:
+    raise
+  except BaseException as error:
+    if count() == 1:
+      raise
+    name = f'Process {jax.process_index()} of {count()}'
+    if isinstance(error, UserError):
+      print(f'{name}: {type(error).__name__}: {error}', file=sys.stderr)
+    else:
+      traceback.print_exception(error)
+      print(f'{name} ended by {type(error).__name__}.', file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
