@@ -23,7 +23,8 @@ BUCKET="${BUCKET:-}"                  # gs://NAME
 RUN="${RUN:-run}"                     # the run folder's name in the bucket
 OUT="${OUT:-runs}"                    # where the run folder is copied to here
 KEEP="${KEEP:-}"                      # 1 does not delete the VM at the end
-TRIES="${TRIES:-20}"                  # how often the VM is made
+TRIES="${TRIES:-20}"                  # how often it is begun
+PAUSE="${PAUSE:-60}"                  # seconds between two of them
 
 dry=
 if [[ "${1:-}" == --dry-run ]]; then
@@ -64,16 +65,17 @@ prepare() {
   local found
   found="$(state)"
   if [[ -n "$found" && "$found" != READY ]]; then
-    tpu delete --quiet
+    tpu delete --quiet || return
   fi
   if [[ "$found" != READY ]]; then
     local spot=()
     if [[ "$SPOT" == 1 ]]; then spot=(--spot); fi
-    tpu create --accelerator-type="$TYPE" --version="$IMAGE" "${spot[@]}"
+    tpu create --accelerator-type="$TYPE" --version="$IMAGE" "${spot[@]}" ||
+      return
   fi
-  run git archive --format=tar.gz --output="$archive" HEAD
+  run git archive --format=tar.gz --output="$archive" HEAD || return
   run gcloud compute tpus tpu-vm scp "$archive" "$VM:ssljax.tar.gz" \
-    --zone="$ZONE" --worker=all
+    --zone="$ZONE" --worker=all || return
   everywhere "mkdir -p ssljax runs && tar -xzf ssljax.tar.gz -C ssljax \
 && pip install -q uv && python3 -m uv venv -q --allow-existing --python 3.12 env \
 && python3 -m uv pip install -q --python env -e 'ssljax[tpu]' \
@@ -90,20 +92,21 @@ archive="$(mktemp -d)/ssljax.tar.gz"
 if [[ -n "$dry" ]]; then archive=ssljax.tar.gz; fi
 
 for ((try = 1; ; try++)); do
-  prepare
   status=0
-  train "$@" || status=$?
+  { prepare && train "$@"; } || status=$?
   if ((status == 0)); then break; fi
-  if [[ "$(state)" == READY ]]; then
-    # The run ended by itself, so that a new VM would not help.
+  # A run that was asked to stop (75) is about to lose its VM; otherwise it
+  # ended by itself, and a new VM would not help.
+  if ((status != 75)) && [[ "$(state)" == READY ]]; then
     echo "The run ended with status $status; $VM is kept." >&2
     exit "$status"
   fi
   if ((try >= TRIES)); then
-    echo "$VM was pre-empted $try times; the same command goes on." >&2
+    echo "$VM was lost $try times; the same command goes on." >&2
     exit 75
   fi
-  echo "$VM was pre-empted; it is made again, and the run goes on." >&2
+  echo "$VM is gone; it is made again in $PAUSE s, and the run goes on." >&2
+  sleep "$PAUSE"
 done
 
 run mkdir -p "$OUT"

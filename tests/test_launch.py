@@ -192,6 +192,7 @@ esac
     (tmp_path / 'statuses').write_text('\n'.join(statuses))
     path = f'{tmp_path}:{os.environ["PATH"]}'
     settings = {'BUCKET': 'gs://b', 'OUT': str(tmp_path / 'out'), 'PATH': path}
+    settings['PAUSE'] = '0'
     run = _launch('tpu_vm.sh', *FLAGS, **settings, **SETTINGS, **environment)
     return run, (tmp_path / 'done').read_text().split()
 
@@ -213,6 +214,13 @@ def test_a_pre_empted_tpu_vm_is_made_again_and_the_run_goes_on(cloud):
   run, done = cloud(['', 'PREEMPTED'], ['1'], TRIES='1')
   assert run.returncode == 75
   assert 'the same command goes on' in run.stderr
+
+
+def test_a_tpu_vm_that_is_about_to_go_is_waited_for(cloud):
+  """The run ends with 75 where its host is told to stop."""
+  run, done = cloud(['', 'PREEMPTED', 'READY'], ['75', '0'])
+  assert run.returncode == 0, run.stderr
+  assert done.count('create') == done.count('train') == 2
 
 
 def test_a_run_that_fails_on_a_tpu_vm_is_not_repeated(cloud):
