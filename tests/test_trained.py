@@ -1,4 +1,4 @@
-"""Metadata of a checkpoint that somebody else made are refused with a reason."""
+"""Metadata of a foreign checkpoint are refused, and nothing is unpickled."""
 
 import ast
 import json
