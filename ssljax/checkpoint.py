@@ -332,7 +332,11 @@ def check(directory: pathlib.Path, step: int) -> None:
   begin = f'from step {good}' if good else 'from its beginning'
   raise CheckpointDamaged(
     f'Found a damaged checkpoint, {why}. '
-    + (f'Step {good}, before it, is whole. ' if good else 'None is before it. ')
+    + (
+      f'Step {good}, before it, is whole. '
+      if good
+      else 'No older one is whole. '
+    )
     + 'Put a copy of the file back; or start the command of the run again with '
     f'--from_last_good, which removes step {step} and trains again {begin}.'
   )

@@ -147,7 +147,8 @@ def _checkpoints(
       (stage / 'stage.json').unlink(missing_ok=True)
       checkpoint.drop_damaged(folder)
 
-    yield Mending(str(error).split(' Put a copy')[0] + ' It is used.', drop)
+    told = str(error).split(' Put a copy')[0]
+    yield Mending(f'{told} The stage is trained again from there.', drop)
 
 
 def _best(stage: pathlib.Path) -> Iterator[Mending]:

@@ -209,12 +209,31 @@ def check_finite(
   found = ', '.join([*bad, *leaves[:_SHOWN]])
   if len(leaves) > _SHOWN:
     found += f' and {len(leaves) - _SHOWN} more arrays'
+  # A norm becomes infinite while all values are still finite.
+  largest = '' if leaves else _largest(state)
   raise UserError(
-    f'Stage {name!r}: found {found} not finite at step {step}; the '
+    f'Stage {name!r}: found {found} not finite at step {step}{largest}; the '
     'last checkpoint, from before, is kept. Lower '
     f'--config.{name}.optimizer.learning_rate or set '
     f'--config.{name}.optimizer.clip, in another --workdir.'
   )
+
+
+def _largest(state: Any) -> str:
+  """Names the array with the largest value."""
+  sizes = {
+    jax.tree_util.keystr(path, simple=True, separator='/'): float(
+      np.abs(np.asarray(leaf, np.float64)).max()
+    )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+      {'params': state.params}
+    )
+    if np.size(leaf)
+  }
+  if not sizes:
+    return ''
+  name = max(sizes, key=lambda each: sizes[each])
+  return f', where the largest value, {sizes[name]:.1e}, is in {name}'
 
 
 def _not_finite(state: Any) -> list[str]:

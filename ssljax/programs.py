@@ -1,19 +1,35 @@
 """A function of images, compiled for a few sizes of batches and of images."""
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
+from flax.errors import FlaxError
 from jaxtyping import Int, UInt8
 
 from ssljax import process
+from ssljax.errors import UserError
 
 # Batches are filled up to one of these, so that few images cost little and a
 # function is compiled seven times at most for each width.
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 CHUNK = BUCKETS[-1]  # the most images of a call
+
+
+@contextlib.contextmanager
+def _fitting() -> Iterator[None]:
+  """Refuses variables that are not those of the network."""
+  try:
+    yield
+  except FlaxError as error:
+    raise UserError(
+      'Found a checkpoint whose arrays are not those of the network that its '
+      f'config describes ({str(error).splitlines()[0]}); expected a checkpoint '
+      'as ssljax saves it. Take the run from where it came from again.'
+    ) from None
 
 
 class Program:
@@ -48,7 +64,9 @@ class Program:
   def shape(self) -> tuple[int, ...]:
     """Of one result, found without a computation."""
     like = self._like(1, self._size[1])
-    return jax.eval_shape(self._function, *self._variables, *like).shape[1:]
+    with _fitting():
+      found = jax.eval_shape(self._function, *self._variables, *like)
+    return found.shape[1:]
 
   def __call__(
     self,
@@ -88,7 +106,8 @@ class Program:
         like = self._like(count, width)
         with process.compiled_kept():
           # Variables as an argument: as constants they would be compiled in.
-          lowered = jax.jit(self._function).lower(*self._variables, *like)
+          with _fitting():
+            lowered = jax.jit(self._function).lower(*self._variables, *like)
           self._compiled[count, width] = lowered.compile()
       return self._compiled[count, width]
 

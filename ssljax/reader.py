@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ssljax import best as best_lib
-from ssljax import decoding, process, tasks, trained
+from ssljax import decoding, process, trained
 from ssljax.checkpoint import read
 from ssljax.core import Method
 from ssljax.data import inputs
@@ -312,9 +312,7 @@ def load(
   kept = best_lib.FOLDER if best else 'checkpoints'
   saved = read(folder / stage / kept, 'params', 'method_state')
   # What it was trained by, whatever has become of `config.json` since.
-  config = saved.metadata['config']
-  task = tasks.make(config)
-  method = trained.method_of(config, stage, task)
+  config, task, method = trained.made(saved.metadata, stage)
   return Reader(
     folder / stage,
     task=task,

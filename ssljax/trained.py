@@ -23,6 +23,41 @@ def stride_of(run: Mapping[str, Any], stage: str) -> int | None:
   return getattr(build.encoder(build.networks(run), changes), 'stride', None)
 
 
+FRAME = 2**22  # the most pixels of a frame that is read
+
+
+def made(
+  metadata: Mapping[str, Any], stage: str
+) -> tuple[dict[str, Any], Task, Method]:
+  """The config, the task and the method that a checkpoint's metadata describe.
+
+  Raises:
+    UserError: the metadata are not those of a run of ssljax.
+  """
+  try:
+    config = metadata['config']
+    height, width = (
+      int(config['data'].get(each) or config['data'].get('size'))
+      for each in ('height', 'width')
+    )
+    if not 0 < height * width <= FRAME:
+      raise UserError(
+        f'Found a frame of {height:,} x {width:,} pixels in the config of a '
+        f'checkpoint; expected at most {FRAME:,} pixels. Take the run from '
+        'where it came from again.'
+      )
+    task = tasks.make(config)
+    return config, task, method_of(config, stage, task)
+  except UserError:
+    raise
+  except Exception as error:  # whatever a foreign config lacks
+    raise UserError(
+      f'Found a config in a checkpoint that makes no network ({error!r}); '
+      'expected that of a run of ssljax. Take the run from where it came from '
+      'again.'
+    ) from None
+
+
 def described(folder: pathlib.Path) -> dict[str, Any]:
   """The config that `main` wrote into a run's folder.
 

@@ -450,7 +450,9 @@ def test_from_last_good_goes_on_from_the_newest_whole_step(two_steps):
 def test_from_last_good_begins_anew_where_no_step_is_whole(two_steps):
   for step in '12':
     flip(two_steps / step / 'metadata' / 'metadata', 99)
-  with pytest.raises(CheckpointError, match=r'None is before it.*beginning'):
+  with pytest.raises(
+    CheckpointError, match=r'No older one is whole.*beginning'
+  ):
     checkpoint.read(two_steps)
   assert checkpoint.drop_damaged(two_steps) == [2, 1]
   with Checkpoints(two_steps) as checkpoints:

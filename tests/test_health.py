@@ -388,7 +388,10 @@ def test_the_first_step_that_is_not_finite_is_named():
       [fine, fine | {'update_norm': bad}, {'loss': bad, 'update_norm': bad}],
       [fine, {'loss': np.array([1, bad]), 'update_norm': np.array([bad, bad])}],
     ):
-      words = r'found update_norm not finite at step 8; .*head\.optimizer\.clip'
+      words = (
+        r'found update_norm not finite at step 8, where the largest value, '
+        r'1.0e\+00, is in params/encoder/kernel; .*head\.optimizer\.clip'
+      )
       with pytest.raises(UserError, match=words):
         health.check_finite('head', 9, window, _state(kernel=np.ones(2)))
 
