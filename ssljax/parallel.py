@@ -236,11 +236,11 @@ def rows_of_process(
   """
   mesh = Mesh(tuple(devices or jax.devices()), ('rows',), axis_types=_AUTO)
   each = rows // mesh.size
-  place = jax.process_index()
+  here = jax.process_index()
   own = [
     np.arange(number * each, (number + 1) * each)
     for number, device in enumerate(mesh.devices)
-    if device.process_index == place
+    if device.process_index == here
   ]
   return np.concatenate(own)
 
