@@ -55,7 +55,10 @@ def run_stage(
   key = jax.random.key(stage.seed)
   folder = stage.folder / 'checkpoints'
   with Checkpoints(folder, metadata=stage.metadata) as checkpoints:
-    state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
+    like = parallel.shapes_everywhere(
+      jax.eval_shape(create, key, stage.example)
+    )
+    state = checkpoints.restore(like)
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
       if not stage.steps:  # an evaluation, whose parts other stages may take

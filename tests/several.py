@@ -214,7 +214,9 @@ def run(
       read=lambda step, values: [], told=lambda step: ''
     )
     with Checkpoints(made.folder / 'checkpoints') as checkpoints:
-      state = checkpoints.restore(jax.eval_shape(create, key))
+      state = checkpoints.restore(
+        parallel.shapes_everywhere(jax.eval_shape(create, key))
+      )
       state = create(key) if state is None else state
       try:
         state = train.fit(state, made, checkpoints, log, quiet, quiet, stop)
