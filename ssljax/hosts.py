@@ -50,18 +50,18 @@ def start(
   Raises:
     UserError: only some of the arguments, or arguments that make no sense.
   """
-  given = {'coordinator': coordinator, 'processes': processes}
-  given['process'] = process
-  missing = [f'--{name}' for name, value in given.items() if value is None]
-  if len(missing) == len(given):
+  if coordinator is None or processes is None or process is None:
+    given = {'coordinator': coordinator, 'processes': processes}
+    given['process'] = process
+    missing = [f'--{name}' for name, value in given.items() if value is None]
+    if len(missing) < len(given):
+      raise UserError(
+        f'Found no {" and no ".join(missing)}; expected '
+        '--coordinator=HOST:PORT, --processes and --process together, or none '
+        'of them. Give all three, as launch/local.sh does.'
+      )
     if not detected(os.environ):
       return
-  elif missing:
-    raise UserError(
-      f'Found no {" and no ".join(missing)}; expected --coordinator=HOST:PORT, '
-      '--processes and --process together, or none of them. Give all three, as '
-      'launch/local.sh does.'
-    )
   elif not 0 <= process < processes or ':' not in coordinator:
     raise UserError(
       f'Found --coordinator={coordinator} --processes={processes} '

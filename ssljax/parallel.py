@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import (
@@ -236,11 +235,11 @@ def rows_of_process(
   """
   mesh = Mesh(tuple(devices or jax.devices()), ('rows',), axis_types=_AUTO)
   each = rows // mesh.size
-  place = jax.process_index()
+  here = jax.process_index()
   own = [
     np.arange(number * each, (number + 1) * each)
     for number, device in enumerate(mesh.devices)
-    if device.process_index == place
+    if device.process_index == here
   ]
   return np.concatenate(own)
 
@@ -265,8 +264,25 @@ def everywhere(tree: PyTree) -> PyTree:
   """A state as one array over all processes, which is what Orbax saves."""
   if jax.process_count() == 1:
     return tree
+  return place(tree, _whole_everywhere())
+
+
+def shapes_everywhere(tree: PyTree) -> PyTree:
+  """Shapes with the sharding of `everywhere`, to restore a state with."""
+  if jax.process_count() == 1:
+    return tree
+  sharding = _whole_everywhere()
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    tree,
+  )
+
+
+def _whole_everywhere() -> NamedSharding:
   mesh = Mesh(jax.devices(), ('devices',), axis_types=_AUTO)
-  return place(tree, NamedSharding(mesh, PartitionSpec()))
+  return NamedSharding(mesh, PartitionSpec())
 
 
 def changed_by_first(
@@ -313,13 +329,13 @@ def place(tree: PyTree, sharding: Sharding) -> PyTree:
 
 def _put(leaf: Any, sharding: Sharding) -> jax.Array:
   """A leaf that each process has whole, on the devices of all of them."""
+  if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    leaf = leaf.addressable_data(0)
   if sharding.is_fully_addressable:
     return jax.device_put(leaf, sharding)
-  if isinstance(leaf, jax.Array):
-    leaf = leaf.addressable_data(0)
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      data = _put(jax.random.key_data(leaf), sharding)
-      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+  if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    data = _put(jax.random.key_data(leaf), sharding)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
   # `device_put` would compare the leaf over all processes, one by one.
   parts = [
     jax.device_put(leaf, device)

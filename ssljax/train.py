@@ -54,7 +54,10 @@ def run_stage(
   folder = stage.folder / 'checkpoints'
   saving = Checkpoints(folder, metadata=stage.metadata, keep=stage.keep)
   with deferred(), saving as checkpoints:
-    state = checkpoints.restore(jax.eval_shape(create, key, stage.example))
+    like = parallel.shapes_everywhere(
+      jax.eval_shape(create, key, stage.example)
+    )
+    state = checkpoints.restore(like)
     if state is None:
       state = create(key, stage.batch(), **taken(stage))
       if not stage.steps:  # an evaluation, whose parts other stages may take
