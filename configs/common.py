@@ -112,6 +112,7 @@ def stage(
   match_compute=(),
   best_rate_of=(),
   probe=False,
+  accumulate=1,
 ):
   """Describes one stage of a recipe.
 
@@ -151,6 +152,9 @@ def stage(
       with the best validation accuracy.
     probe: whether a linear classifier is trained beside the method and watches
       its features; only for images that have classes.
+    accumulate: equal parts in which each device takes its rows of a batch, to
+      save memory; only for methods that learn from each example by itself
+      (recognize, supervised, self_training).
   """
   placeholder = ml_collections.config_dict.placeholder
   config = ConfigDict(
@@ -182,6 +186,8 @@ def stage(
   # Stages without these options keep the form that older runs have.
   if draw is not None:
     config.data.draw = draw
+  if accumulate != 1:
+    config.accumulate = accumulate
   if unlabelled:
     config.data.update(unlabelled=unlabelled, labelled=labelled)
   return config

@@ -87,6 +87,8 @@ class Method(NamedTuple):
       `(batch, h, w, 3)` in [0, 1] by name, in the order in which they are shown
       side by side; the dict may be empty.
     labelled: whether `loss` reads `batch['label']`.
+    summed: whether `loss` adds up over examples, none of which looks at
+      another. Only then may a batch be taken in parts.
   """
 
   init: Callable[..., tuple[Params, MethodState]]
@@ -100,6 +102,7 @@ class Method(NamedTuple):
   predict: Callable[..., Any] | None = None
   examine: Callable[..., tuple[Metrics, dict[str, jax.Array]]] | None = None
   labelled: bool = False
+  summed: bool = False
 
   @property
   def learns_labels(self) -> bool:
@@ -255,6 +258,26 @@ def begin_epoch(
   )
 
 
+def split(batch: Batch, parts: int) -> Batch:
+  """The rows of a batch as equal parts, along a new leading axis."""
+  return jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+
+
+def added(function: Callable[..., Any], state: Any, parts: Batch) -> Any:
+  """The last state and the sum of what `function(state, part)` finds."""
+
+  def step(carried, part):
+    state, total = carried
+    state, found = function(state, part)
+    return (state, jax.tree.map(jnp.add, total, found)), None
+
+  one = jax.tree.map(lambda x: x[0], parts)
+  like = jax.eval_shape(function, state, one)[1]
+  total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+  (state, total), _ = jax.lax.scan(step, (state, total), parts)
+  return state, total
+
+
 def train_step(
   state: TrainState,
   batch: Batch,
@@ -262,6 +285,7 @@ def train_step(
   method: Method,
   optimizer: optax.GradientTransformation,
   axis_name: str | None = None,
+  accumulate: int = 1,
 ) -> tuple[TrainState, Metrics]:
   """Takes one optimizer step on one batch; the same code for every mapping.
 
@@ -274,16 +298,29 @@ def train_step(
     method: the objective.
     optimizer: the optimizer that `create_state` was called with.
     axis_name: the axis of the devices; None for one device.
+    accumulate: parts of equal size that the batch is taken in, one after
+      another, which takes less memory; only for methods that are `summed`.
+      BatchNorm, and the weights of a weighted mean, are those of each part.
 
   Returns:
     The state after the step, and scalars by name: 'loss' and the method's
     metrics, averaged over devices, and the norms of gradient and update.
   """
   key = jax.random.fold_in(state.key, state.step)
-  (loss, (method_state, metrics)), grads = jax.value_and_grad(
-    method.loss, has_aux=True
-  )(state.params, state.method_state, batch, key, state.step)
-  grads, metrics = parallel.mean((grads, {'loss': loss, **metrics}), axis_name)
+
+  def backward(method_state, batch):
+    (loss, (method_state, metrics)), grads = jax.value_and_grad(
+      method.loss, has_aux=True
+    )(state.params, method_state, batch, key, state.step)
+    return method_state, (grads, {'loss': loss, **metrics})
+
+  if accumulate == 1:
+    method_state, found = backward(state.method_state, batch)
+  else:
+    parts = split(batch, accumulate)
+    method_state, found = added(backward, state.method_state, parts)
+    found = jax.tree.map(lambda leaf: leaf / accumulate, found)
+  grads, metrics = parallel.mean(found, axis_name)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params: Any = optax.apply_updates(state.params, updates)
   step = state.step + 1

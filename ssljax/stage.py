@@ -68,6 +68,7 @@ class Stage(NamedTuple):
     keep: how many checkpoints are kept.
     keep_best: how many validation images each of them is tested on, so that the
       best is kept apart; 0 keeps no best.
+    accumulate: parts that a device takes its rows of a batch in.
   """
 
   name: str
@@ -98,6 +99,7 @@ class Stage(NamedTuple):
   metadata: dict[str, Any]
   keep: int = KEPT
   keep_best: int = 0
+  accumulate: int = 1
 
   @property
   def labels(self) -> sources.Source:
@@ -278,6 +280,8 @@ def _checked_batch(
     run.task.check(labelled_of(source), build.encoder(run.networks))
   if not evaluates(described) and run.config.mapping != 'jit':
     parallel.check_divides(batch_size, jax.device_count())
+  devices = 1 if run.config.mapping == 'jit' else jax.device_count()
+  check_parts(name, described, method, devices)
   mixture = mixture_of(source)
   pipeline.check_batch_size(batch_size, source, mixture)
   batch = run.task.arrays(source.gather(range(batch_size)))
@@ -358,6 +362,7 @@ def _resolved(
     metadata={'config': config.to_dict(), 'stage': name, **task.metadata},
     keep=check_keep(config.get('keep', KEPT)),
     keep_best=config.get('keep_best', 0),
+    accumulate=described.get('accumulate', 1),
   )
 
 
@@ -368,6 +373,30 @@ def check_keep(count: int) -> int:
       'from its newest checkpoint.'
     )
   return count
+
+
+def check_parts(
+  name: str, described: Mapping[str, Any], method: Method, devices: int
+) -> None:
+  """Refuses to take a batch in parts where this would change the loss."""
+  parts, size = described.get('accumulate', 1), described['batch_size']
+  if parts == 1:
+    return
+  if not method.summed:
+    raise UserError(
+      f'Found accumulate={parts} of stage {name!r}, whose method '
+      f'{described["method"]["name"]!r} compares the examples of a batch; '
+      'expected a method whose loss adds up over examples (recognize, '
+      'supervised, self_training), because parts of a batch would have another '
+      'loss. To save memory, leave accumulate out and rematerialise the '
+      'encoder (flax.linen.remat), or use more devices.'
+    )
+  if parts < 1 or size % (parts * devices):
+    raise UserError(
+      f'Found accumulate={parts} of stage {name!r} with batches of {size} on '
+      f'{devices} devices; expected 1 or more equal parts on each device. '
+      f'Choose a batch size that is a multiple of {max(parts, 1) * devices}.'
+    )
 
 
 def epoch_of(

@@ -127,7 +127,9 @@ def fit(
   How many steps a call takes is for `feed` to say.
   """
   parts = {'method': stage.method, 'optimizer': stage.optimizer}
-  step = functools.partial(core.train_step, **parts)
+  step = functools.partial(
+    core.train_step, **parts, accumulate=stage.accumulate
+  )
   call = feed.compile_call(step, stage)
   features = functools.partial(encode_all, stage)
   begin = functools.partial(core.begin_epoch, features=features, **parts)

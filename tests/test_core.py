@@ -190,3 +190,35 @@ def test_taken_parts_replace_fresh_ones():
       'batch_stats': statistics,
     },
   )
+
+
+def test_parts_of_a_batch_are_the_whole_batch():
+  """Against the gradient of a mean over examples, in NumPy float64."""
+
+  def loss(params, method_state, batch, key, step):
+    del key, step
+    error = batch['x'] @ params['head'] - batch['y']
+    seen = method_state['seen'] + len(error)
+    return (error**2).mean(), (method_state | {'seen': seen}, {})
+
+  random = np.random.default_rng(0)
+  x, y = random.normal(size=(8, 3)), random.normal(size=8)
+  method = core.Method(
+    init=lambda key, batch: (
+      {'head': jnp.zeros(3)},
+      {'batch_stats': {}, 'seen': 0},
+    ),
+    loss=loss,
+    encode=loss,
+    summed=True,
+  )
+  optimizer = optax.sgd(0.5)
+  batch = {'x': jnp.asarray(x, jnp.float32), 'y': jnp.asarray(y, jnp.float32)}
+  parts = {'method': method, 'optimizer': optimizer}
+  state = core.create_state(jax.random.key(0), batch, **parts)
+  state, metrics = core.train_step(state, batch, accumulate=4, **parts)
+  np.testing.assert_allclose(
+    state.params['head'], 0.5 * 2 * x.T @ y / 8, rtol=1e-5
+  )
+  np.testing.assert_allclose(metrics['loss'], (y**2).mean(), rtol=1e-5)
+  assert state.method_state['seen'] == 8

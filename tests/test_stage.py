@@ -1,5 +1,6 @@
 """A stage from its description: its steps, its cost, and what is refused."""
 
+import contextlib
 import functools
 import types
 
@@ -458,3 +459,24 @@ def test_two_small_classes_are_enough(tmp_path):
   assert survey.classes and len(survey.images) == 40
   assert set(survey.splits['test'].values()) <= {'cat', 'dog'}
   assert survey.facts()['labels']['count'] == 40
+
+
+@pytest.mark.parametrize(
+  ('summed', 'parts', 'words'),
+  [
+    (False, 2, r"'simclr' compares .* rematerialise"),
+    (True, 3, r'accumulate=3 .* batches of 16 on 2 devices.* multiple of 6'),
+    (True, 0, 'accumulate=0'),
+    (True, 8, ''),
+    (False, 1, ''),
+  ],
+)
+def test_a_batch_is_taken_in_parts_where_the_loss_stays(summed, parts, words):
+  method = types.SimpleNamespace(summed=summed)
+  described = {'method': {'name': 'simclr'}, 'batch_size': 16}
+  described['accumulate'] = parts
+  expected = (
+    pytest.raises(UserError, match=words) if words else contextlib.nullcontext()
+  )
+  with expected:
+    stage.check_parts('pretrain', described, method, 2)

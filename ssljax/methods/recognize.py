@@ -52,4 +52,5 @@ def recognize(
     encode=encoding(encoder),
     predict=learner.predict,
     labelled=True,
+    summed=True,
   )

@@ -179,4 +179,5 @@ def self_training(
     predict=learner.predict,
     after_step=after_step,
     labelled=True,
+    summed=True,
   )

@@ -56,4 +56,5 @@ def supervised(
     encode=encoding(encoder),
     predict=learner.predict,
     labelled=True,
+    summed=True,
   )
