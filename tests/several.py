@@ -156,6 +156,7 @@ def stage(name, folder, steps, mapping, **options):
     'resident': False,
     'log_every': 1,
     'checkpoint_every': 3,
+    'accumulate': 1,
   }
   return types.SimpleNamespace(**(described | options))
 
@@ -207,6 +208,8 @@ def run(
     log = types.SimpleNamespace(
       scalars=lambda step, values, losses=losses: losses.append(values['loss']),
       note=print,
+      kept=list,
+      keep=lambda step, window: None,
       advance=lambda step: None,
       picture=None,
     )

@@ -122,6 +122,20 @@ def test_labels_are_those_that_the_folder_has_now(own, run, tmp_path):
   assert next(iter(shown)) == '03.png' and shown['03.png'][0] == 'ä x'
 
 
+def test_the_folder_is_found_from_elsewhere(own, tmp_path, monkeypatch):
+  monkeypatch.chdir(own.parent)
+  data = common.own_data('images').to_dict()
+  facts = datasets.open_dataset(data, data_dir='unused').survey().facts()
+  monkeypatch.chdir(tmp_path)
+  # A run from before there was such a file.
+  assert review.found_data(data, tmp_path) == data
+  write_json(tmp_path / 'data.json', facts)
+  assert review.found_data(data, tmp_path) == data | {'directory': str(own)}
+  facts['directory']['path'] += 'gone'
+  write_json(tmp_path / 'data.json', facts)
+  assert review.found_data(data, tmp_path) == data
+
+
 def test_confidences_have_the_temperature_of_the_stage(own, run, tmp_path):
   copy = shutil.copytree(run, tmp_path / 'copy')
   write_json(

@@ -9,6 +9,16 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+  """A shell that starts the tests in the background lets them ignore Ctrl-C."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 # Ends as `main` does; `send` asks for a signal, of which Python then tells.
 BEGIN = """
 import os, signal, sys, time

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[2]
-LIBRARIES = ('common', 'text', 'images')  # of the configs
+LIBRARIES = ('common', 'text', 'tables', 'images')  # of the configs
 # The files whose functions run between `main.run` and the end of the first step
 # of SimCLR on text, in the order in which somebody reads them. The data's
 # files, logs, checkpoints, alarms, charsets and errors stand beside the way.

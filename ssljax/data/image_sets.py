@@ -160,8 +160,8 @@ def open_images(
         'Set it with directory=DIR.'
       )
     path = pathlib.Path(directory).expanduser()
-    *found, sizes = open_classes(path, stored=stored, memory=memory)
-    return Images(*found, directory=directory, sizes=sizes)
+    found = open_classes(path, stored=stored, memory=memory)
+    return Images(*found[:5], directory=directory, sizes=found[5])
   from ssljax.data.prepared_images import open_prepared
 
   return Images(

@@ -74,8 +74,6 @@ class Own:
     self.skipped, self.note = found.skipped, found.fitted.note
     self.warnings = found.warnings
     self.resolved = {
-      # So that other commands find it, wherever they are typed.
-      'directory': str(found.directory.absolute()),
       # Without labels no text is read but rendered text, which has to have a
       # charset that the user names. Otherwise any charset will do.
       'charset': charset or found.characters or 'digits',

@@ -1,6 +1,7 @@
 """What a folder of the user's images holds, for the summary before a run."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -40,10 +41,14 @@ class Survey(NamedTuple):
     }
 
   def facts(self) -> dict[str, dict]:
-    """By what a later run can tell whether images or labels have changed."""
+    """By what a later run can tell whether images or labels have changed.
+
+    The full path of the folder stands beside, for other commands.
+    """
     labels = self.labels
     pairs = [text for pair in sorted(labels.items()) for text in pair]
     return {
+      'directory': {'path': os.path.abspath(self.directory)},
       'images': {'count': len(self.images), 'digest': _digest(self.images)},
       'labels': {'count': len(labels), 'digest': _digest(pairs)},
     }

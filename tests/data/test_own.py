@@ -41,12 +41,6 @@ def opened(own, tmp_path):
   return open_own
 
 
-def test_the_folder_is_found_from_elsewhere(own, opened, monkeypatch):
-  monkeypatch.chdir(own)
-  found = opened(directory='../own').resolved['directory']
-  assert os.path.isabs(found) and os.path.samefile(found, own)
-
-
 def _expected(index, **change):
   recipe = {
     'seed': 1,
