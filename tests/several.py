@@ -145,7 +145,7 @@ def stage(name, folder, steps, mapping, **options):
     'mixture': None,
     'arrays': dict,
     'method': method(name, axis_name),
-    'optimizer': optax.sgd(0.05),
+    'optimizer': optax.sgd(5e-4),
     'steps': steps,
     'batch_size': BATCH,
     'epoch': EXAMPLES // BATCH,
