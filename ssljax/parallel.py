@@ -333,7 +333,7 @@ def _put(leaf: Any, sharding: Sharding) -> jax.Array:
     leaf = leaf.addressable_data(0)
   if sharding.is_fully_addressable:
     return jax.device_put(leaf, sharding)
-  if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+  if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
     data = _put(jax.random.key_data(leaf), sharding)
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
   # `device_put` would compare the leaf over all processes, one by one.
