@@ -253,7 +253,12 @@ def test_data_does_not_import_jax_or_the_rest():
         top = name.split('.')[0]
         assert top not in ('jax', 'flax', 'tensorflow'), file
         # The parts below data, which import no jax either.
-        below = ('ssljax.data', 'ssljax.errors', 'ssljax.text')
+        below = (
+          'ssljax.data',
+          'ssljax.errors',
+          'ssljax.text',
+          'ssljax.durable',
+        )
         assert top != 'ssljax' or name.startswith(below), file
 
 
