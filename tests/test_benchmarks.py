@@ -36,7 +36,7 @@ PRINTED = {
   'clean_then_read': r'^\| cleaned by pretrain *\| *-?\d+\.\d{3} \|',
   'decoding': r'^digits, sharpness 6: best path [\d.]+ ms, search [\d.]+ ms$',
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
-  'label_choice': r'^\| doubt and difference +\| +12 \| 4 +\| -?\d\.\d{3}',
+  'label_choice': r'^\| doubt and difference +\| +36 \| 4 +\| -?\d\.\d{3}',
   'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
   'reliability': r'^[\w-]+: (\d+) of \1, .* \(\d+ s\)$',
   'reading': r'^   9 images: [\d.]+ ms$',
