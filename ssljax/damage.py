@@ -11,10 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
-from jax.experimental import multihost_utils
-
-from ssljax import best, checkpoint, durable, workdir
+from ssljax import best, checkpoint, durable, hosts, workdir
 from ssljax.durable import Damaged
 from ssljax.records import json_text, read_json, replace_text
 
@@ -35,7 +32,7 @@ def finish(folder: pathlib.Path, summary: Mapping[str, Any]) -> None:
   The digests are written first. A kill between the two leaves a stage that has
   not finished, and is evaluated once more.
   """
-  if jax.process_index() != 0:
+  if not hosts.first():
     return
   text = json_text(summary)
   found = {
@@ -79,18 +76,13 @@ def mend(
     found += _checkpoints(stage, from_last_good)
     found += [*_best(stage), *_figures(stage)]
   if found and not dry:
-    _together('found')
-    if jax.process_index() == 0:
+    # Otherwise a process could look at a file that another one just removes.
+    hosts.wait('damage-found')
+    if hosts.first():
       for each in found:
         each.act()
-    _together('mended')
+    hosts.wait('damage-mended')
   return [each.note for each in found]
-
-
-def _together(what: str) -> None:
-  # Otherwise a process could look at a file that another one just removes.
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(f'ssljax damage {what}')
 
 
 def _config(

@@ -222,12 +222,8 @@ def check_finite(
 def _largest(state: Any) -> str:
   """Names the array with the largest value."""
   sizes = {
-    jax.tree_util.keystr(path, simple=True, separator='/'): float(
-      np.abs(np.asarray(leaf, np.float64)).max()
-    )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(
-      {'params': state.params}
-    )
+    name: float(np.abs(np.asarray(leaf, np.float64)).max())
+    for name, leaf in _named({'params': state.params})
     if np.size(leaf)
   }
   if not sizes:
@@ -243,7 +239,15 @@ def _not_finite(state: Any) -> list[str]:
     'batch_stats': state.method_state.get('batch_stats', {}),
   }
   return [
-    jax.tree_util.keystr(path, simple=True, separator='/')
-    for path, leaf in jax.tree_util.tree_leaves_with_path(watched)
+    name
+    for name, leaf in _named(watched)
     if not np.isfinite(np.asarray(leaf, np.float32)).all()
+  ]
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+  """The arrays of a tree, each with its name."""
+  return [
+    (jax.tree_util.keystr(path, simple=True, separator='/'), leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
   ]
