@@ -113,7 +113,9 @@ def _saved(page, tmp_path):
   path.unlink(missing_ok=True)
   page.find_element('id', 'save').click()
   deadline = time.monotonic() + 10
-  while not path.exists() and time.monotonic() < deadline:
+  # A browser makes an empty file of this name before it writes the rows.
+  while not (path.exists() and path.stat().st_size):
+    assert time.monotonic() < deadline, f'{path} was not written'
     time.sleep(0.05)
   with path.open(newline='', encoding='utf-8') as file:
     return list(csv.reader(file))
