@@ -30,6 +30,7 @@ PARTS = {
 COUNTS = {'step': 15, 'save': 3}  # of which one is drawn
 GONE_ON = 10.0  # seconds in which a run has to end
 SMOKE_GONE_ON = 60.0  # beside other tests, which take most of the processor
+SIGNALLED = 18  # runs that a signal finds, and two that read a folder
 
 
 def flags(method: str, folder: pathlib.Path, data: pathlib.Path) -> list[str]:
@@ -184,22 +185,13 @@ def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
   numbers = (signal.SIGTERM, signal.SIGINT)
   most = SMOKE_GONE_ON if smoke else GONE_ON
   draw, passed, notes = random.Random(0), 0, []
-  plans: Sequence[Sequence[tuple[str, int]]] = (
-    [[('rendering', 15), ('step', 2), ('evaluation', 15)]]
-    if smoke
-    else [
-      [(part, draw.choice(numbers) if part == 'save' else number)
-       for part in ('importing', *PARTS)]
-      for number in numbers
-    ]
-    + [[(part, draw.choice(numbers)) for part in ('step', 'save', 'evaluation')]
-       for _ in range(2)]
-  )  # fmt: skip
   tries, slowest = 0, dict.fromkeys(('importing', 'reading', *PARTS), 0.0)
   with Warm(folder) as warm:
     runs = Runs(folder, warm)
     runs.whole('simclr')
-    for plan in plans:
+    for plan in plans(draw, smoke):
+      if tries >= SIGNALLED:
+        break
       run, good = runs.fresh(), 0
       for part, number in plan:
         if part == 'importing':
@@ -234,6 +226,24 @@ def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
   )
   return Outcome(tries, passed, f'the slowest of each: {figure}',
                  notes=' '.join(notes))  # fmt: skip
+
+
+def plans(draw: random.Random, smoke: bool) -> Iterator[list[tuple[str, int]]]:
+  """The parts of a run, and the signal that it gets in each."""
+  term, interrupt = signal.SIGTERM, signal.SIGINT
+  if smoke:
+    yield [('rendering', term), ('step', interrupt), ('evaluation', term)]
+    return
+  for number in (term, interrupt):
+    yield [
+      (part, draw.choice((term, interrupt)) if part == 'save' else number)
+      for part in ('importing', *PARTS)
+    ]
+  while True:  # some runs are over before their signal
+    yield [
+      (part, draw.choice((term, interrupt)))
+      for part in ('rendering', 'step', 'save', 'evaluation')
+    ]
 
 
 def misses(part: str, number: int, ended: Ended, most: float) -> list[str]:

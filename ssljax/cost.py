@@ -1,15 +1,22 @@
 """The FLOPs of a stage, as XLA counts them."""
 
 import bisect
+import contextlib
 import functools
+import hashlib
 import math
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 
+from ssljax import durable
 from ssljax.core import Method, inputs
+
+PACKAGE = pathlib.Path(__file__).parent
 
 
 def steps_for(spent: float, cost: Callable[[int], float]) -> int:
@@ -25,7 +32,7 @@ def steps_for(spent: float, cost: Callable[[int], float]) -> int:
 
 
 def cost_of(
-  method: Method, batch: Mapping[str, Any], examples: int
+  method: Method, batch: Mapping[str, Any], examples: int, *, key: str = ''
 ) -> Callable[[int], float]:
   """A function from a number of steps to their FLOPs.
 
@@ -38,10 +45,16 @@ def cost_of(
     method: the objective, on one device.
     batch: arrays, or their shapes.
     examples: the number of examples of an epoch.
+    key: says what the method was made from. What was counted is then kept for
+      later processes, because counting takes seconds.
   """
   size = len(batch['index'])
-  step = functools.cache(functools.partial(loss_flops, method, batch))
-  encode = functools.cache(functools.partial(encode_flops, method, batch))
+
+  def counted(count):
+    name, made = count.__name__, functools.partial(count, method, batch)
+    return functools.cache(lambda: kept(key and f'{name} {key}', made))
+
+  step, encode = counted(loss_flops), counted(encode_flops)
 
   # Few labels make thousands of epochs, so nothing is traced once an epoch.
   known = functools.cache(functools.partial(shapes, method, batch))
@@ -58,6 +71,42 @@ def cost_of(
     return steps * step() + sum(begin(epoch) for epoch in epochs)
 
   return cost
+
+
+def kept(key: str, count: Callable[[], float]) -> float:
+  """What an earlier process of the same code counted, or else counts it.
+
+  The file stands beside JAX's compiled programs. A damaged one is made again.
+
+  Args:
+    key: what the count depends on, beside the code; '' keeps nothing.
+    count: counts.
+  """
+  folder = getattr(jax.config, 'jax_compilation_cache_dir', None)
+  if not (key and folder):
+    return count()
+  digest = durable.digest_of(f'{code()} {key}'.encode())
+  path = pathlib.Path(folder) / f'flops-{digest}'
+  with contextlib.suppress(OSError, ValueError):
+    value, checked = path.read_text().split()
+    if checked == durable.digest_of(value.encode()):
+      return float(value)
+  found = count()
+  value = repr(found)
+  with contextlib.suppress(OSError, durable.CannotWrite):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with durable.replacing(path) as file:
+      file.write(f'{value} {durable.digest_of(value.encode())}')
+  return found
+
+
+@functools.cache
+def code() -> str:
+  """Hashes all that decides about a count, but for what was configured."""
+  found = hashlib.sha256(f'{jax.__version__} {flax.__version__}'.encode())
+  for path in sorted(PACKAGE.rglob('*.py')):
+    found.update(path.read_bytes())
+  return found.hexdigest()
 
 
 def shapes(method: Method, batch: Mapping[str, Any]) -> tuple[Any, Any]:

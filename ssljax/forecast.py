@@ -22,7 +22,7 @@ from ssljax.stage import Resolved, Stage
 # Below so many FLOPs a run takes seconds, and measuring would take as long.
 WORTH_MEASURING = 5e10
 PICTURES = 12
-MEASURED = 1.0  # seconds that the convolution runs for
+MEASURED = 0.5  # seconds that the convolution runs for
 SHARE = 0.4  # of a convolution's speed that a step reaches
 
 

@@ -5,6 +5,7 @@ last stage is told before the first step and not after hours.
 """
 
 import functools
+import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -205,7 +206,11 @@ class _Run(NamedTuple):
     """`cost.cost_of`; a table has many stages that cost the same."""
     named = [described[part] for part in ('method', 'views', 'freeze')]
     key = repr((named, sorted(batch.items()), examples))
-    return self.costs.setdefault(key, cost_of(method, batch, examples))
+    if key not in self.costs:
+      made_of = described, self.networks, self.task.metadata, batch
+      whole = json.dumps(made_of, sort_keys=True, default=repr)
+      self.costs[key] = cost_of(method, batch, examples, key=whole)
+    return self.costs[key]
 
 
 def _check_labels(

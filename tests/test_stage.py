@@ -149,6 +149,39 @@ def test_a_method_that_renews_nothing_costs_its_steps():
   assert cost(9) == 9 * cost_lib.loss_flops(method, _batch(8))
 
 
+@contextlib.contextmanager
+def compiled_in(folder):
+  """Where JAX keeps compiled programs, as `--data_dir` decides."""
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update('jax_compilation_cache_dir', folder)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_compilation_cache_dir', before)
+
+
+def test_flops_are_kept_for_later_processes(tmp_path, monkeypatch):
+  """Every start would otherwise take seconds to count them."""
+  counts = iter(range(100))
+
+  def kept(key):
+    return cost_lib.kept(key, lambda: float(next(counts)))
+
+  folder = tmp_path / 'compiled'
+  with compiled_in(None):
+    assert [kept('a'), kept('a')] == [0, 1]
+  with compiled_in(str(folder)):
+    assert [kept(''), kept('')] == [2, 3]
+    assert [kept('a'), kept('a'), kept('b'), kept('a')] == [4, 4, 5, 4]
+    # Other code may count otherwise.
+    with monkeypatch.context() as patch:
+      patch.setattr(cost_lib, 'code', lambda: 'other')
+      assert [kept('a'), kept('a')] == [6, 6]
+    for path in folder.iterdir():
+      path.write_text(path.read_text().replace('4.0', '9.0', 1))
+    assert [kept('a'), kept('a'), kept('b')] == [7, 7, 5]
+
+
 def test_the_pass_of_a_teacher_is_counted():
   """Two of BYOL's four passes have no gradient; SimSiam has only two."""
   options = {'predict': True}

@@ -86,7 +86,12 @@ class Rendered:
     return text_images.prepare(**self._recipe)
 
   def _open(self, split: str) -> sources.Source:
-    return sources.open_split(self._builder, split, memory=self._memory)
+    return sources.open_split(
+      self._builder,
+      split,
+      memory=self._memory,
+      folder=self._folder / 'text_decoded',
+    )
 
   def _masks(self, split: str) -> np.ndarray:
     config, count = self._builder.builder_config, self._counts[split]

@@ -8,14 +8,15 @@ its right.
 """
 
 import io
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
-from ssljax.data import workers
+from ssljax.data import cache, workers
 from ssljax.errors import UserError
 
 # The records that a thread reads and decodes together; so many that the cost
@@ -83,6 +84,17 @@ class StoredSource:
     features = _features(builder)
     self.layouts: tuple[str, ...] = tuple(features['layout'].names)
     self._width = features['image'].shape[1]
+    extents = features['extents'].shape
+    # Of an example. The image comes last, so that all others are aligned.
+    self.dtype = np.dtype(
+      [
+        ('index', np.int32),
+        ('text', f'U{extents[0]}'),
+        ('layout', np.int32),
+        ('extents', np.float32, extents),
+        ('image', np.uint8, features['image'].shape),
+      ]
+    )
     # tfds leaves the image as PNG bytes, because `describe` does
     # not need it decoded, and because its decoder warns that OpenCV would be
     # faster.
@@ -260,19 +272,39 @@ def _features(builder: Any) -> Any:
   return builder.info.features
 
 
-def open_split(builder: Any, split: str, *, memory: int = 2**30) -> Source:
+def open_split(
+  builder: Any,
+  split: str,
+  *,
+  memory: int = 2**30,
+  folder: pathlib.Path | None = None,
+) -> Source:
   """Opens a split, decoded into memory if it takes at most `memory` bytes.
 
   Args:
     builder: a `DatasetBuilder` of tensorflow-datasets.
     split: the name of the split.
     memory: the most bytes of decoded images to hold in memory.
+    folder: where the decoded examples are kept for later runs, which then
+      begin seconds earlier.
 
   Raises:
     UserError: the builder has no such split.
   """
+  source = StoredSource(builder, split)
   size = int(np.prod(_features(builder)['image'].shape))
-  return held(StoredSource(builder, split), size=size, memory=memory)
+  if size * len(source) > memory:
+    return source
+  if folder is None:
+    return in_memory(source)
+  found = cache.kept(
+    folder / f'{builder.builder_config.name}_{split}.npy',
+    lambda: decoded(source),
+    shape=(len(source),),
+    dtype=source.dtype,
+  )
+  columns = {name: found[name] for name in source.dtype.names}
+  return MemorySource(columns, source.layouts)
 
 
 def held(
@@ -302,16 +334,32 @@ def in_memory(
     source: the examples.
     names: what `describe` calls the examples, if they have names of their own.
   """
+  parts = list(_blocks(source))
+  columns = {
+    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+  }
+  return MemorySource(columns, source.layouts, names)
+
+
+def decoded(source: StoredSource) -> np.ndarray:
+  """All examples of a source as one array of records, `source.dtype` each."""
+  found, start = np.empty(len(source), source.dtype), 0
+  for part in _blocks(source):
+    end = start + len(part['index'])
+    for name, column in part.items():
+      found[name][start:end] = column
+    start = end
+  return found
+
+
+def _blocks(source: Source) -> Iterator[dict[str, np.ndarray]]:
+  """All examples of a source in order, read in threads."""
   blocks = [
     range(start, min(start + BLOCK, len(source)))
     for start in range(0, len(source), BLOCK)
   ]
   with ThreadPoolExecutor(workers.available_cores()) as threads:
-    parts = list(threads.map(source.gather, blocks))
-  columns = {
-    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-  }
-  return MemorySource(columns, source.layouts, names)
+    yield from threads.map(source.gather, blocks)
 
 
 def subset(

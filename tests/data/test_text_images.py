@@ -43,16 +43,32 @@ def assert_is_rendered(example, split, index):
 
 
 @pytest.mark.parametrize('memory', [0, 2**30])
-def test_what_is_read_is_what_is_rendered(prepared, memory):
+@pytest.mark.parametrize('kept', [False, True])
+def test_what_is_read_is_what_is_rendered(prepared, memory, kept, tmp_path):
   # Red where the writer shuffles, PNG loses a bit, or columns are mixed up.
+  folder = tmp_path if kept else None
   for split, count in COUNTS.items():
-    source = sources.open_split(prepared, split, memory=memory)
+    for _ in range(1 + kept):  # the second time from the file
+      source = sources.open_split(prepared, split, memory=memory, folder=folder)
     assert isinstance(source, sources.MemorySource) == bool(memory)
     assert len(source) == count
     for index, example in enumerate(source):
       assert_is_rendered(example, split, index)
       assert source.describe(index).text == example['text']
       assert source.describe(index).layout == example['layout']
+
+
+def test_decoded_images_are_not_decoded_again(prepared, tmp_path, monkeypatch):
+  def first():
+    return sources.open_split(prepared, 'train', folder=tmp_path).gather([1])
+
+  found = first()
+  monkeypatch.setattr(sources.StoredSource, 'gather', None)
+  again = first()
+  assert found.keys() == again.keys()
+  for name, column in found.items():
+    assert column.dtype == again[name].dtype
+    np.testing.assert_array_equal(column, again[name])
 
 
 def test_shards_and_workers_keep_the_order(tmp_path, monkeypatch):
