@@ -159,6 +159,43 @@ def check_same(what: str, value: Any) -> None:
     )
 
 
+def sharing(folder: str | os.PathLike[str]) -> str:
+  """A line that says which processes use one folder together; '' for one.
+
+  Process 0 writes a file for a moment, and each process looks for it.
+
+  Args:
+    folder: of prepared data, by the path that every process uses.
+  """
+  if count() == 1:
+    return ''
+  folder = pathlib.Path(folder)
+  nonce = np.frombuffer(os.urandom(4), np.int32)
+  name = int(multihost_utils.broadcast_one_to_all(nonce)[0])
+  token = folder / f'.process-0-{name}'
+  if first():
+    with contextlib.suppress(OSError):
+      folder.mkdir(parents=True, exist_ok=True)
+      token.touch()
+  wait('token')
+  found = np.asarray(multihost_utils.process_allgather(token.exists()))
+  wait('token-found')
+  if first():
+    with contextlib.suppress(OSError):
+      token.unlink()
+  own = count() - int(found.sum())
+  if not own:
+    return (
+      f'All {count()} processes share {folder}: images are rendered there once. '
+      'Each process checks and decodes what it reads.'
+    )
+  return (
+    f'{count() - own} of {count()} processes share {folder} with process 0, and '
+    f'each of the other {own} has its own: images are rendered once in each '
+    'folder. Each process checks and decodes what it reads.'
+  )
+
+
 def agreed(asked: Callable[[], bool]) -> Callable[[], bool]:
   """`asked` of any process, told to all of them at the same call.
 

@@ -68,6 +68,8 @@ def run(
     from_last_good: goes on from an older checkpoint where the newest of a stage
       is damaged.
   """
+  if told := hosts.sharing(data_dir):
+    hosts.say(told)
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
   config.data.update(dataset.resolved)
   task = tasks.make(config)

@@ -252,8 +252,10 @@ def main():
 
   own = {key: given.pop(key) for key in ('coordinator', 'processes', 'process')}
   hosts.start(**own)
-  failing = given.pop('failing', None)
+  failing, shared = given.pop('failing', None), given.pop('shared', ())
   with hosts.ending_together():
+    for pattern in shared:
+      print(hosts.sharing(pattern.format(**own)), flush=True)
     if failing == own['process']:
       raise RuntimeError('a process that fails')
     found = run(**given)

@@ -108,10 +108,19 @@ def test_a_checkpoint_of_four_resumes_on_fewer(count, tmp_path, expected):
 @pytest.mark.slow
 def test_no_process_waits_for_one_that_failed(tmp_path):
   codes, words = several.start(
-    2, names=['simclr'], folder=str(tmp_path), steps=STEPS, failing=1
+    2,
+    names=['simclr'],
+    folder=str(tmp_path),
+    steps=STEPS,
+    failing=1,
+    shared=[f'{tmp_path}/data', f'{tmp_path}/data-{{process}}'],
   )
   assert 0 not in codes
   assert 'a process that fails' in words[1]
+  for said in words:
+    assert f'All 2 processes share {tmp_path}/data:' in said
+    assert '1 of 2 processes share' in said and 'the other 1 has its' in said
+  assert not list(tmp_path.glob('data*/.*'))
 
 
 def test_each_process_has_its_rows():
