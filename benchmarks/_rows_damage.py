@@ -1,59 +1,24 @@
-"""What a run survives: flipped bits, full disks, and files made to do harm."""
+"""Files of a run that were damaged, or were made to do harm."""
 
 import contextlib
-import json
 import os
 import pathlib
 import pickle
-import resource
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from _commands import SMOKE, TINY, command, peak, results_of
 from _reliability import Outcome, row
-from PIL import Image
 
 from ssljax import checkpoint, damage, durable, workdir
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import cache, text_images
 from ssljax.errors import UserError
 from ssljax.records import read_json
-
-ROOT = pathlib.Path(__file__).parents[1]
-# A stage of eight steps, with checkpoints at 2, 4, 6 and 8.
-TINY = (
-  '--config=tests/tiny_ocr.py',
-  "--config.recipe=('supervised',)",
-  '--config.mapping=jit',
-)
-SMOKE = ('--config=configs/simclr_ocr.py:smoke',)
-
-
-def command(
-  run: pathlib.Path, data: pathlib.Path, *flags: str
-) -> subprocess.CompletedProcess:
-  """Runs `python -m ssljax.main FLAGS` to its end."""
-  settings = {
-    'PYTHONPATH': str(ROOT),
-    'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true',
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-  }
-  return subprocess.run(
-    [
-      *(sys.executable, '-m', 'ssljax.main', *flags),
-      *(f'--workdir={run}', f'--data_dir={data}'),
-    ],
-    cwd=ROOT,
-    env=os.environ | settings,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
 
 
 def made(folder: pathlib.Path, data: pathlib.Path, smoke: bool) -> pathlib.Path:
@@ -190,13 +155,6 @@ def last_good(folder: pathlib.Path, smoke: bool) -> Outcome:
   return Outcome(2, 2, 'gone on from step 6, results.json equal')
 
 
-def results_of(run: pathlib.Path) -> Any:
-  return (run / 'results.json').read_text(), [
-    {**json.loads(line), 'seconds': 0}
-    for line in (run / 'supervised' / 'metrics.jsonl').read_text().splitlines()
-  ]
-
-
 @row(
   'damaged-results',
   what='A result file of a finished stage is damaged or missing.',
@@ -245,152 +203,6 @@ def damaged_results(folder: pathlib.Path, smoke: bool) -> Outcome:
     notes=' '.join(notes)
     or 'The log of a stage is named and refused, because only training the '
     'stage again makes it.',
-  )
-
-
-@row(
-  'full-disk',
-  what='The disk becomes full at one write after the other.',
-  goal='named with the path and what is needed; nothing is left behind; the '
-  'same command goes on to the same results when there is room',
-)
-def full_disk(folder: pathlib.Path, smoke: bool) -> Outcome:
-  if smoke:
-    return small_files(folder)
-  data, whole, disk = folder / 'data', folder / 'whole', folder / 'disk'
-  command(whole, data, *TINY)
-  disk.mkdir()
-  sizes = (4, 8, 12, 20, 40, 120, 300, 420, 600, 700, 730, 745, 760)
-  passed, notes = 0, []
-  for size in sizes:
-    mount = ['mount', '-t', 'tmpfs', '-o', f'size={size}k', 'tmpfs', str(disk)]
-    if subprocess.run(mount, check=False).returncode:
-      return Outcome(0, 0, 'not tried', notes='It needs leave to mount a disk.')
-    try:
-      run = disk / 'run'
-      full = command(run, data, *TINY)
-      left = [*disk.rglob('*.tmp'), *disk.rglob('*orbax-checkpoint-tmp*')]
-      named = str(disk) in full.stderr and 'goes on from' in full.stderr
-      subprocess.run(
-        ['mount', '-o', 'remount,size=9000k', str(disk)], check=True
-      )
-      again = command(run, data, *TINY)
-      fine = not again.returncode and results_of(run) == results_of(whole)
-      if (full.returncode == 0 or (named and not left)) and fine:
-        passed += 1
-      else:
-        notes.append(f'{size} kB: {left} {full.stderr[-200:]}')
-    finally:
-      subprocess.run(['umount', str(disk)], check=True)
-  total = len(sizes)
-  return Outcome(
-    total,
-    passed,
-    f'{passed} of {total} sizes of a disk, from {sizes[0]} to {sizes[-1]} kB',
-    notes=' '.join(notes),
-  )
-
-
-@contextlib.contextmanager
-def no_larger_than(size: int) -> Iterator[None]:
-  """A disk on which no file can grow beyond some bytes."""
-  before = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-  try:
-    yield
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def small_files(folder: pathlib.Path) -> Outcome:
-  """A full disk, as far as a limit of the size of files goes."""
-  passed, path = 0, folder / 'a.txt'
-  path.write_text('old')
-  try:
-    with no_larger_than(1000), durable.replacing(path) as file:
-      file.write(5000 * 'x')
-  except durable.CannotWrite as error:
-    passed += str(path) in str(error) and path.read_text() == 'old'
-  saved = folder / 'checkpoints'
-  state = {'params': jnp.asarray(np.random.default_rng(0).random(100_000))}
-  with contextlib.suppress(UserError), Checkpoints(saved) as checkpoints:
-    checkpoints.save(1, state)
-    checkpoints.finish()
-    with no_larger_than(100_000):
-      checkpoints.save(2, state)
-      checkpoints.finish()
-  passed += os.listdir(saved) == ['1'] and checkpoint.read(saved).step == 1
-  return Outcome(2, passed, f'{passed} of 2 writes')
-
-
-@row(
-  'failed-save',
-  what='An asynchronous save fails.',
-  goal='raised by the next save, by a look at the newest step, or at exit',
-)
-def failed_save(folder: pathlib.Path, smoke: bool) -> Outcome:
-  del smoke
-  state = {'params': jnp.asarray(np.random.default_rng(0).random(100_000))}
-  passed, moments = 0, ('save', 'latest_step', 'exit')
-  for moment in moments:
-    try:
-      with Checkpoints(folder / moment) as checkpoints:
-        checkpoints.save(1, state)
-        checkpoints.finish()
-        with no_larger_than(100_000):
-          checkpoints.save(2, state)
-          if moment == 'save':
-            checkpoints.save(3, state)
-          elif moment == 'latest_step':
-            checkpoints.latest_step()
-          else:
-            checkpoints.__exit__(None, None, None)
-    except checkpoint.CheckpointError as error:
-      passed += 'step 2 could not be saved' in str(error)
-  return Outcome(3, passed, f'{passed} of 3 moments')
-
-
-@row(
-  'not-finite',
-  what='A loss, a gradient or a parameter becomes infinite or NaN.',
-  goal='the step, the arrays and a remedy are named; nothing of it is saved',
-)
-def not_finite(folder: pathlib.Path, smoke: bool) -> Outcome:
-  if smoke:
-    from types import SimpleNamespace
-
-    from ssljax.health import check_finite
-
-    state = SimpleNamespace(
-      params={'encoder': {'kernel': np.array([np.nan])}}, method_state={}
-    )
-    try:
-      check_finite('a', 9, [{'loss': 1.0}, {'loss': np.nan}], state)
-    except UserError as error:
-      said = str(error)
-      words = ('step 9', 'loss', 'params/encoder/kernel', 'learning_rate')
-      return Outcome(1, int(all(word in said for word in words)), 'named')
-    return Outcome(1, 0, 'not noticed')
-  data, passed, notes = folder / 'data', 0, []
-  tries = ('optimizer.learning_rate=1e38', 'optimizer.learning_rate=1e25')
-  for place, each in enumerate(tries):
-    run = folder / f'run{place}'
-    done = command(run, data, *TINY, f'--config.supervised.{each}')
-    words = ('not finite at step', 'params/', 'learning_rate or set')
-    saved = checkpoint.steps_in(run / 'supervised' / 'checkpoints')
-    fine = all(
-      np.isfinite(leaf).all()
-      for leaf in (
-        checkpoint.read(run / 'supervised' / 'checkpoints', 'params')
-        .state['params']['head']['Dense_0'].values()
-      )
-    ) if saved else True  # fmt: skip
-    if done.returncode and all(word in done.stderr for word in words) and fine:
-      passed += 1
-    else:
-      notes.append(f'{each}: {done.stderr[-300:]}')
-  return Outcome(
-    len(tries), passed, f'{passed} of {len(tries)} named', notes=' '.join(notes)
   )
 
 
@@ -510,135 +322,4 @@ def tampered(folder: pathlib.Path, smoke: bool) -> Outcome:
     f'{passed} of {len(kinds)} refused, at most {most:.0f} MB more memory',
     met=passed == len(kinds) and most < 100,
     notes='; '.join(notes),
-  )
-
-
-def peak() -> float:
-  """The most MB of memory that this process has had since `reset`."""
-  for line in pathlib.Path('/proc/self/status').read_text().splitlines():
-    if line.startswith('VmHWM'):
-      return int(line.split()[1]) / 1024
-  return 0.0
-
-
-READING = """
-import pathlib, sys
-sys.path[:0] = [{root!r}, {benchmarks!r}]
-import _rows_damage
-_rows_damage.{call}
-"""
-
-
-def apart(call: str) -> float:
-  """What a call in a process of its own prints: its memory in MB."""
-  text = READING.format(
-    root=str(ROOT), benchmarks=str(ROOT / 'benchmarks'), call=call
-  )
-  done = subprocess.run(
-    [sys.executable, '-c', text], capture_output=True, text=True, check=False
-  )
-  if done.returncode:
-    raise RuntimeError(done.stderr)
-  return float(done.stdout.split()[-1])
-
-
-def reset() -> float:
-  pathlib.Path('/proc/self/clear_refs').write_text('5')
-  return peak()
-
-
-def one_picture(path: str) -> None:
-  """Prints how many MB it takes to read a picture, or to refuse it."""
-  from ssljax.data import images
-
-  before = reset()
-  with contextlib.suppress(images.BadImage):
-    images.read_image(path)
-  print(peak() - before)
-
-
-def photographs(kind: str, path: str, count: int, run: str) -> None:
-  """Prints how many MB reading photographs from a generator takes."""
-  from ssljax.data import images, inputs
-
-  def given() -> Iterator[Any]:
-    for _ in range(count):
-      yield {
-        'paths': lambda: path,
-        'bytes': lambda: pathlib.Path(path).read_bytes(),
-        'pictures': lambda: Image.open(path),
-        'arrays': lambda: np.asarray(Image.open(path)),
-      }[kind]()
-
-  if run:
-    import ssljax
-
-    reader = ssljax.load(run)
-    reader.recognize([path])
-    before = reset()
-    reader.recognize(given())
-  else:
-    before = reset()
-    for _ in inputs.prepared(
-      inputs.each(given()),
-      lambda each: images.fit(inputs.picture(each), 32, 96),
-    ):
-      pass
-  print(peak() - before)
-
-
-@row(
-  'large-picture',
-  what='A picture of 16 bits and 89 million pixels is read.',
-  goal='at most 400 MB more, or refused by a limit of our own',
-)
-def large_picture(folder: pathlib.Path, smoke: bool) -> Outcome:
-  side = 2000 if smoke else 9459
-  values = np.arange(side * side, dtype=np.uint32).astype(np.uint16)
-  picture = Image.fromarray(values.reshape(side, side))
-  most = 0.0
-  for name in ('a.png', 'a.tif'):
-    options = {'compress_level': 1} if name == 'a.png' else {}
-    picture.save(folder / name, **options)
-    most = max(most, apart(f'one_picture({str(folder / name)!r})'))
-  return Outcome(
-    2,
-    2 if most <= 400 else 0,
-    f'{most:.0f} MB more',
-    notes='Both files, a PNG and a TIFF, are refused by the limit of 768 MB '
-    'for decoding, before they are decoded.' * (not smoke),
-  )
-
-
-@row(
-  'photographs',
-  what='A trained reader reads 40 photographs of 12 million pixels that a '
-  'generator gives, as paths, bytes, pictures and arrays.',
-  goal='at most 300 MB above the model',
-)
-def many_photographs(folder: pathlib.Path, smoke: bool) -> Outcome:
-  side = (1000, 800) if smoke else (4000, 3000)
-  noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
-  turned = Image.Exif()
-  turned[0x0112] = 6
-  path, run = folder / 'a.jpg', ''
-  # What takes the most: a progressive JPEG that has to be turned.
-  Image.fromarray(noise).resize(side).save(
-    path, quality=90, progressive=True, exif=turned
-  )
-  if not smoke:
-    run = str(folder / 'run')
-    done = command(pathlib.Path(run), folder / 'data', *TINY)
-    if done.returncode:
-      raise RuntimeError(done.stderr)
-  count = 4 if smoke else 40
-  kinds = ('bytes',) if smoke else ('paths', 'bytes', 'pictures', 'arrays')
-  found = {
-    kind: apart(f'photographs({kind!r}, {str(path)!r}, {count}, {run!r})')
-    for kind in kinds
-  }
-  return Outcome(
-    len(found),
-    sum(each <= 300 for each in found.values()),
-    ', '.join(f'{each:.0f} MB ({kind})' for kind, each in found.items()),
   )
