@@ -17,6 +17,7 @@ from ssljax.records import json_text, read_json, write_recorded
 
 # The options that say what is kept, and do not change what is computed.
 KEEPING = ('keep', 'keep_best')
+LONGEST = 100  # characters of a value in a message
 
 
 def name_of(config: Any, stem: str) -> pathlib.Path:
@@ -188,7 +189,13 @@ def _differing(path: str, found: Any, wanted: Any) -> list[str]:
     ]
   if found == wanted:
     return []
-  return [f'{path}: {found!r} there, {wanted!r} here']
+  return [f'{path}: {_short(found)} there, {_short(wanted)} here']
+
+
+def _short(value: Any) -> str:
+  """A value of a config on a line; a stage that is missing is not printed."""
+  text = f'{len(value)} values' if isinstance(value, dict) else repr(value)
+  return text if len(text) <= LONGEST else f'{text[: LONGEST - 3]}...'
 
 
 def write_skipped(

@@ -66,6 +66,12 @@ def test_a_folder_of_another_config_is_refused(tmp_path):
   changed = config | {'stage': {'steps': 4}}
   with pytest.raises(UserError, match=r'stage\.steps: 3 there, 4 here'):
     workdir.check_claim(tmp_path, changed)
+  # A stage or a long list would fill the screen.
+  changed = {'seed': 0, 'layouts': ('arcs',) * 99, 'other': {'steps': 4}}
+  with pytest.raises(UserError) as caught:
+    workdir.check_claim(tmp_path, changed)
+  assert 'config.stage: 1 values there, None here' in str(caught.value)
+  assert "'arcs', ... here" in str(caught.value)
   (tmp_path / 'config.json').rename(tmp_path / 'notes.txt')
   with pytest.raises(UserError, match=r'no config\.json'):
     workdir.check_claim(tmp_path, config)
