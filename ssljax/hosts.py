@@ -186,13 +186,13 @@ def sharing(folder: str | os.PathLike[str]) -> str:
   own = count() - int(found.sum())
   if not own:
     return (
-      f'All {count()} processes share {folder}: images are rendered there once. '
-      'Each process checks and decodes what it reads.'
+      f'All {count()} processes share {folder}: images are rendered there '
+      'once. Each process checks and decodes what it reads.'
     )
   return (
-    f'{count() - own} of {count()} processes share {folder} with process 0, and '
-    f'each of the other {own} has its own: images are rendered once in each '
-    'folder. Each process checks and decodes what it reads.'
+    f'{count() - own} of {count()} processes share {folder} with process 0, '
+    f'and each of the other {own} has its own: images are rendered once in '
+    'each folder. Each process checks and decodes what it reads.'
   )
 
 
