@@ -33,6 +33,7 @@ class Reader:
   the name of the stage, and processes that were started by spawn can use it.
 
   Attributes:
+    folder: of the stage.
     stage: its name.
     config: of its run, as a dict.
     charset: the characters that its head can read; None of a run on images
@@ -57,7 +58,7 @@ class Reader:
   ):
     """Takes the folder of a stage, its method, and the config of its run."""
     process.check_not_forked()
-    self._folder, self.stage, self._best = folder, folder.name, best
+    self.folder, self.stage, self._best = folder, folder.name, best
     self.charset, self._fit = task.charset, task.fit
     self.config = run
     shape = task.metadata['preprocessing']
@@ -77,7 +78,7 @@ class Reader:
       )
 
   def __reduce__(self):
-    return reopened, (self._folder.parent, self.stage, self._best)
+    return reopened, (self.folder.parent, self.stage, self._best)
 
   def encode(self, images: Any) -> np.ndarray:
     """Features, float32 `(n, d)`, or `(n, time, d)` of a text encoder.
@@ -90,7 +91,7 @@ class Reader:
     """
     process.check_not_forked()
     found = []
-    for chunk in self._chunks(images):
+    for chunk in self.fitted(images):
       raise_first(chunk)
       found.append(self._encode(*stacked(chunk)))
     if found:
@@ -178,7 +179,7 @@ class Reader:
       warnings.warn(note, stacklevel=2)
 
     def readings() -> Iterator[Reading | UserError]:
-      for chunk in self._chunks(images):
+      for chunk in self.fitted(images):
         fitted = [each for each in chunk if not isinstance(each, UserError)]
         found = iter(())
         if fitted:
@@ -203,6 +204,10 @@ class Reader:
 
     return readings()
 
+  def logits(self, pixels: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """float32 `(n, frames, classes)` of up to 64 images from `fitted`."""
+    return self._readable()[1](pixels, widths)
+
   def _readable(self) -> tuple[Charset, Program]:
     """What reading needs; refuses a stage that cannot read."""
     if self._predict is not None and self.charset is not None:
@@ -216,8 +221,8 @@ class Reader:
       f'a stage that was trained on labels. {remedy}'
     )
 
-  def _chunks(self, images: Any) -> Iterator[list[Any]]:
-    """Images fitted to the frame, with their widths, or errors; some a time."""
+  def fitted(self, images: Any) -> Iterator[list[Any]]:
+    """Images fitted to the frame, with their widths, or errors; 64 a time."""
     fitted = inputs.prepared(
       inputs.each(images), lambda image: self._fit(inputs.picture(image))
     )

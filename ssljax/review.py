@@ -19,7 +19,7 @@ import functools
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,11 +27,11 @@ import numpy as np
 from PIL import Image
 
 from ssljax import process, reader
+from ssljax import workdir as workdir_lib
 from ssljax.data import datasets, images, pipeline, sources
 from ssljax.data.own import RENDERED
 from ssljax.errors import UserError
 from ssljax.evals import doubt
-from ssljax.records import read_json
 from ssljax.reports import review
 from ssljax.tasks.task import EVALUATION_BATCH
 from ssljax.text import Charset
@@ -85,7 +85,7 @@ def opened(workdir: pathlib.Path, stage: str | None = None) -> Trained:
   predict, encode = jax.jit(method.predict), jax.jit(method.encode)
   run = dict(loaded.config)
   folder = pathlib.Path(workdir)
-  run['data'] = found_data(
+  run['data'] = workdir_lib.found_data(
     run['data'], folder if is_run(folder) else folder.parent
   )
   return Trained(
@@ -96,19 +96,6 @@ def opened(workdir: pathlib.Path, stage: str | None = None) -> Trained:
     functools.partial(predict, *loaded.variables),
     functools.partial(encode, *loaded.variables),
   )
-
-
-def found_data(data: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
-  """The data of a run, whose directory does not depend on where we are.
-
-  Args:
-    data: options of the data, with the directory as the user wrote it.
-    folder: of the run; its `data.json` has the full path.
-  """
-  path = folder / 'data.json'
-  facts = read_json(path) if path.exists() else {}
-  place = facts.get('directory', {}).get('path', '')
-  return {**data, 'directory': place} if os.path.isdir(place) else dict(data)
 
 
 class Found(NamedTuple):

@@ -7,6 +7,7 @@ run to its end has a `stage.json`, with its figures and its FLOPs.
 import csv
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -214,6 +215,19 @@ def skipped_lines(
   path = workdir / 'skipped.csv'
   lines = [f'Skipped {len(skipped)} files, listed in {path}:']
   return '\n'.join(lines + [f'  {name}: {why}' for name, why in skipped[:10]])
+
+
+def found_data(data: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+  """The data of a run, whose directory does not depend on where we are.
+
+  Args:
+    data: options of the data, with the directory as the user wrote it.
+    folder: of the run; its `data.json` has the full path.
+  """
+  path = folder / 'data.json'
+  facts = read_json(path) if path.exists() else {}
+  place = facts.get('directory', {}).get('path', '')
+  return {**data, 'directory': place} if os.path.isdir(place) else dict(data)
 
 
 def is_run(folder: pathlib.Path) -> bool:

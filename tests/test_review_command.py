@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 import ssljax
 from configs import common
-from ssljax import review, tasks
+from ssljax import review, tasks, workdir
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import datasets
 from ssljax.errors import UserError
@@ -128,12 +128,12 @@ def test_the_folder_is_found_from_elsewhere(own, tmp_path, monkeypatch):
   facts = datasets.open_dataset(data, data_dir='unused').survey().facts()
   monkeypatch.chdir(tmp_path)
   # A run from before there was such a file.
-  assert review.found_data(data, tmp_path) == data
+  assert workdir.found_data(data, tmp_path) == data
   write_json(tmp_path / 'data.json', facts)
-  assert review.found_data(data, tmp_path) == data | {'directory': str(own)}
+  assert workdir.found_data(data, tmp_path) == data | {'directory': str(own)}
   facts['directory']['path'] += 'gone'
   write_json(tmp_path / 'data.json', facts)
-  assert review.found_data(data, tmp_path) == data
+  assert workdir.found_data(data, tmp_path) == data
 
 
 def test_confidences_have_the_temperature_of_the_stage(own, run, tmp_path):

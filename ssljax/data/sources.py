@@ -303,7 +303,7 @@ def open_split(
     shape=(len(source),),
     dtype=source.dtype,
   )
-  columns = {name: found[name] for name in source.dtype.names}
+  columns = {name: found[name] for name in source.dtype.names or ()}
   return MemorySource(columns, source.layouts)
 
 

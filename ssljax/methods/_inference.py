@@ -28,7 +28,7 @@ def frames_shown(
   if stride is None or widths is None:
     return None
   frames = -(-images.shape[2] // stride)
-  return jnp.arange(frames) < -(-widths[:, None] // stride)
+  return jnp.arange(frames) * stride < widths[:, None]
 
 
 def encoding(
