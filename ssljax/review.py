@@ -1,8 +1,8 @@
 """Writes a page for mending labels: python -m ssljax.review WORKDIR
 
 The page shows images of the run's folder with their readings: first the labels
-that the trained run contradicts, then the images whose labels would teach it
-the most, then the others by doubt. It saves the corrected rows as
+that the trained run contradicts, then images to label next, doubtful ones that
+differ from each other, then the others by doubt. It saves the corrected rows as
 corrections.csv, which the next run takes:
 
   python -m ssljax.main \\
