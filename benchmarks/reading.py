@@ -5,8 +5,9 @@
 
 Seconds until a new process has loaded the run, and has read a first image,
 without and with programs that an earlier process has compiled; milliseconds of
-a call by its number of images; and images a second of the command, which
-decodes files. The least of some repeats each.
+a call by its number of images; images a second of the command, which decodes
+files; and the same of the reader that `python -m ssljax.export` ships, where
+`.[export]` is installed. The least of some repeats each.
 """
 
 import os
@@ -21,6 +22,8 @@ import numpy as np
 from PIL import Image
 
 import ssljax
+from ssljax import export, standalone
+from ssljax.errors import UserError
 
 COUNTS = (1, 2, 4, 8, 9, 16, 32, 64, 256)
 # Imports, the checkpoint, and the first reading, in seconds.
@@ -78,6 +81,7 @@ def main(run: str, stage: str, repeats: int, files: int) -> None:
       reader.recognize(images[:count])
       times.append(time.perf_counter() - start)
     print(f'{count:4} images: {1e3 * min(times):.1f} ms')
+  print_exported(run, stage, images, repeats)
   with tempfile.TemporaryDirectory() as folder:
     for place in range(files):
       path = pathlib.Path(folder) / f'{place:05}.png'
@@ -88,6 +92,36 @@ def main(run: str, stage: str, repeats: int, files: int) -> None:
     print(
       f'{files} files: {files / (time.perf_counter() - start):.0f} a second'
     )
+
+
+def print_exported(
+  run: str, stage: str, images: np.ndarray, repeats: int
+) -> None:
+  """Milliseconds of an exported reader, from fitted pixels to texts."""
+  with tempfile.TemporaryDirectory() as made:
+    out = pathlib.Path(made) / 'out'
+    try:
+      export.export(run, out, stage=stage or None)
+    except UserError as error:
+      if 'Install' not in str(error):
+        raise
+      print(f'exported: not measured ({error})')
+      return
+    for threads in (1, 0):
+      reader = standalone.load(out / 'onnx_reader.py').Reader(
+        out, threads=threads
+      )
+      for count in (1, 64):
+        widths = np.full(count, images.shape[2])
+        times = []
+        for _ in range(repeats + 1):
+          start = time.perf_counter()
+          reader.read(images[:count], widths)
+          times.append(time.perf_counter() - start)
+        print(
+          f'exported, {"one thread" if threads else "all cores"}: '
+          f'{count:4} images: {1e3 * min(times):.1f} ms'
+        )
 
 
 def smoke() -> None:

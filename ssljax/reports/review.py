@@ -28,7 +28,7 @@ HEADINGS = {
   'next': (
     'Images to label next',
     'The reading is in doubt, and the image differs from those that have '
-    'labels. Labels of these images teach the most.',
+    'labels.',
   ),
   'rest': (
     'All other images',
