@@ -363,6 +363,12 @@ def damage_of(path: pathlib.Path) -> str:
         return f'{path / name}: it has {size:,} bytes'
   except durable.Damaged as error:
     return str(error)
+  if not (path / durable.LISTING).exists():
+    # Earlier versions wrote none, and newer steps are not of an earlier version.
+    for step in steps_in(path.parent):
+      listed = (path.parent / str(step) / durable.LISTING).exists()
+      if listed and step < int(path.name):
+        return f'{path / durable.LISTING}: it is missing'
   found = durable.damage(path)
   return '; '.join(f'{path / name}: {why}' for name, why in found.items())
 

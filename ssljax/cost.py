@@ -83,7 +83,7 @@ def kept(key: str, count: Callable[[], float]) -> float:
     count: counts.
   """
   folder = getattr(jax.config, 'jax_compilation_cache_dir', None)
-  if not (key and folder):
+  if not (key and folder) or '://' in folder:  # a bucket is no path
     return count()
   digest = durable.digest_of(f'{code()} {key}'.encode())
   path = pathlib.Path(folder) / f'flops-{digest}'
@@ -103,7 +103,8 @@ def kept(key: str, count: Callable[[], float]) -> float:
 @functools.cache
 def code() -> str:
   """Hashes all that decides about a count, but for what was configured."""
-  found = hashlib.sha256(f'{jax.__version__} {flax.__version__}'.encode())
+  versions = jax.__version__, flax.__version__, jax.default_backend()
+  found = hashlib.sha256(' '.join(versions).encode())
   for path in sorted(PACKAGE.rglob('*.py')):
     found.update(path.read_bytes())
   return found.hexdigest()

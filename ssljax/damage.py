@@ -75,6 +75,8 @@ def mend(
     stage = folder / name
     found += _checkpoints(stage, from_last_good)
     found += [*_best(stage), *_figures(stage)]
+  # Or one process would wait below for others that have found nothing.
+  hosts.check_same('the damaged files', [each.note for each in found])
   if found and not dry:
     # Otherwise a process could look at a file that another one just removes.
     hosts.wait('damage-found')
@@ -137,6 +139,8 @@ def _checkpoints(
 
     def drop():
       (stage / 'stage.json').unlink(missing_ok=True)
+      # Training goes on to write what it lists.
+      (stage / durable.LISTING).unlink(missing_ok=True)
       checkpoint.drop_damaged(folder)
 
     told = str(error).split(' Put a copy')[0]

@@ -14,6 +14,7 @@ import os
 import pathlib
 import shutil
 import stat
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
@@ -55,7 +56,7 @@ def full(error: BaseException) -> OSError | None:
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> str:
   """What went wrong with writing a file, and what is needed."""
   there = pathlib.Path(path).absolute()
-  there = next(each for each in (there, *there.parents) if each.exists())
+  there = next(each for each in (there, *there.parents) if os.path.exists(each))
   why = error.strerror or str(error) or type(error).__name__
   if error.errno == errno.EDQUOT:
     needed = 'room in your quota'
@@ -63,9 +64,11 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> str:
     needed = f'a folder that may be written to, which {there} is not'
   elif error.errno == errno.EFBIG:
     needed = 'leave to write larger files (see ulimit -f)'
-  else:
+  elif error.errno in (errno.ENOSPC, None):
     free = shutil.disk_usage(there).free
     needed = f'room on its disk, which has {free / 2**20:,.0f} MB free'
+  else:
+    needed = f'a path below {there} that can be written'
   return (
     f'Found no way to write {path} ({why}); expected {needed}. What was saved '
     'before is kept; once this is put right, the same command goes on from it.'
@@ -85,7 +88,9 @@ def replacing(
     CannotWrite: as `writes`.
   """
   path = pathlib.Path(path)
-  part = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  # Processes of other hosts may have the same number.
+  own = f'{os.getpid()}-{uuid.uuid4().hex[:8]}'
+  part = path.with_name(f'{path.name}.{own}.tmp')
   try:
     with writes(path):
       path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,10 @@ import itertools
 import json
 import os
 import pathlib
+import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -69,13 +72,29 @@ def start(
       f'{processes - 1}. Number the processes from 0.'
     )
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  before = signal.getsignal(signal.SIGTERM)
   jax.distributed.initialize(
     coordinator,
     processes,
     process,
+    gpus(os.environ),
     heartbeat_timeout_seconds=HEARTBEAT,
     shutdown_timeout_seconds=2 * HEARTBEAT,
   )
+  # JAX's own handler, for a service that Orbax asks for, swallows the signal.
+  signal.signal(signal.SIGTERM, before)
+
+
+def gpus(environment: Any) -> list[int] | None:
+  """All GPUs of the node, for the only task of a SLURM job there.
+
+  JAX would take the one of the task's number there. None leaves it to JAX.
+  """
+  tasks = environment.get('SLURM_STEP_TASKS_PER_NODE', '')
+  count = environment.get('SLURM_GPUS_ON_NODE', '')
+  if re.fullmatch(r'1(\(x\d+\))?', tasks) and count.isdecimal():
+    return list(range(int(count)))
+  return None
 
 
 def detected(environment: Any) -> bool:
@@ -124,12 +143,26 @@ def wait(what: str) -> None:
   The processes wait at JAX's coordinator. A wait by a collective of the
   devices would end with an error after half a minute on CPU.
   """
-  if count() > 1:
-    ocp.multihost.sync_global_processes(
-      f'ssljax-{what}-{next(_waits)}',
-      timeout=_DAY,
-      processes=set(range(count())),
-    )
+  if count() == 1:
+    return
+  name = f'ssljax-{what}-{next(_waits)}'
+  failed: list[BaseException] = []
+
+  def sync():
+    try:
+      ocp.multihost.sync_global_processes(
+        name, timeout=_DAY, processes=set(range(count()))
+      )
+    except BaseException as error:
+      failed.append(error)
+
+  # In a thread, because Python handles no signal while C++ waits.
+  waiting = threading.Thread(target=sync, daemon=True)
+  waiting.start()
+  while waiting.is_alive():
+    waiting.join(0.2)
+  if failed:
+    raise failed[0]
 
 
 def check_same(what: str, value: Any) -> None:
@@ -159,6 +192,14 @@ def check_same(what: str, value: Any) -> None:
     )
 
 
+def of_first(value: float) -> float:
+  """The number that process 0 has, for all processes."""
+  if count() == 1:
+    return float(value)
+  found = multihost_utils.broadcast_one_to_all(np.float32(value))
+  return float(np.asarray(found))
+
+
 def sharing(folder: str | os.PathLike[str]) -> str:
   """A line that says which processes use one folder together; '' for one.
 
@@ -170,6 +211,9 @@ def sharing(folder: str | os.PathLike[str]) -> str:
   if count() == 1:
     return ''
   folder = pathlib.Path(folder)
+  # Process 0 may come late, because it waits for the lock of the run folder,
+  # and the first collective of gloo waits for half a minute only.
+  wait('sharing')
   nonce = np.frombuffer(os.urandom(4), np.int32)
   name = int(multihost_utils.broadcast_one_to_all(nonce)[0])
   token = folder / f'.process-0-{name}'

@@ -48,7 +48,8 @@ def held(folder: pathlib.Path) -> Iterator[None]:
     InUse: another process holds the lock; the error names the process.
     UserError: the folder cannot be made or written to.
   """
-  missing = [each for each in (folder, *folder.parents) if not each.exists()]
+  above = (folder, *folder.parents)
+  missing = [each for each in above if not os.path.exists(each)]
   path = folder / NAME
   try:
     folder.mkdir(parents=True, exist_ok=True)

@@ -239,9 +239,11 @@ def _parse(line: str) -> dict[str, Any] | None:
   if not line.endswith('\n'):
     return None
   try:
-    return json.loads(line)
+    entry = json.loads(line)
   except json.JSONDecodeError:
     return None
+  known = isinstance(entry, dict) and {'step', 'seconds'} <= entry.keys()
+  return entry if known else None
 
 
 def _bar(name: str, total: int, start: int, unit: str) -> tqdm:

@@ -207,7 +207,8 @@ class _Run(NamedTuple):
     named = [described[part] for part in ('method', 'views', 'freeze')]
     key = repr((named, sorted(batch.items()), examples))
     if key not in self.costs:
-      made_of = described, self.networks, self.task.metadata, batch
+      # The whole config, because every part of it may decide about a network.
+      made_of = self.config.to_dict(), described, batch, examples
       whole = json.dumps(made_of, sort_keys=True, default=repr)
       self.costs[key] = cost_of(method, batch, examples, key=whole)
     return self.costs[key]

@@ -63,6 +63,7 @@ def run_stage(
       if not stage.steps:  # an evaluation, whose parts other stages may take
         checkpoints.save(0, parallel.everywhere(state))
     start = int(state.step)
+    hosts.check_same(f'the step that {stage.name} goes on from', start)
     with Log(
       stage.folder, name=stage.name, total=stage.steps, start=start
     ) as log:
@@ -90,7 +91,11 @@ def keeping_best(
   if 'validation' not in dataset.splits:
     return checkpoints
   score = task.score(stage, dataset.open('validation'), stage.keep_best)
-  return Best(checkpoints, stage.folder, score, stage.metadata)
+
+  def due(step):
+    return step == stage.steps or step % stage.checkpoint_every == 0
+
+  return Best(checkpoints, stage.folder, score, stage.metadata, due)
 
 
 def watch(stage: Stage) -> Monitor:

@@ -76,9 +76,10 @@ class DataChanged(UserError):
   """The data of a run has changed since the run began."""
 
 
-# What a dry run and a skipped file leave in a folder before it is claimed.
+# What is in a folder before it is claimed: of a dry run, of skipped files, and
+# of a start that a kill or a full disk ended.
 EARLY = (
-  *('summary.txt', 'pictures.png', 'skipped.csv'),
+  *('summary.txt', 'pictures.png', 'skipped.csv', 'data.json'),
   *(lock.NAME, durable.LISTING),
 )
 # The options of `config.data` that follow from what is in the user's folder.

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ssljax import checkpoint
 from ssljax.best import Best
@@ -37,3 +38,34 @@ def test_a_run_that_goes_on_knows_the_best(tmp_path):
   assert checkpoint.steps_in(tmp_path / 'best') == [1]
   run(tmp_path, [0, 0, 0, 0, 0.9], start=4)
   assert checkpoint.steps_in(tmp_path / 'best') == [4]
+
+
+def test_a_save_that_a_signal_asked_for_is_not_scored(tmp_path):
+  """Or the best would be another than that of an undisturbed run."""
+  scores = [0.1, 0.9, 0.3]
+  with Checkpoints(tmp_path / 'checkpoints', keep=3) as checkpoints:
+    best = Best(
+      checkpoints,
+      tmp_path,
+      lambda state: scores[int(state['step'])],
+      {},
+      lambda step: step != 1,
+    )
+    for step in range(3):
+      best.save(step, state(step))
+  assert checkpoint.steps_in(tmp_path / 'checkpoints') == [0, 1, 2]
+  assert checkpoint.steps_in(tmp_path / 'best') == [2]
+
+
+def test_a_kill_during_the_score_repeats_it(tmp_path):
+  class Killed(Exception):
+    pass
+
+  def score(state):
+    raise Killed
+
+  with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+    with pytest.raises(Killed):
+      Best(checkpoints, tmp_path, score, {}).save(0, state(0))
+    checkpoints.finish()
+  assert checkpoint.steps_in(tmp_path / 'checkpoints') == []

@@ -460,8 +460,17 @@ def test_from_last_good_begins_anew_where_no_step_is_whole(two_steps):
 
 
 def test_checkpoints_of_earlier_versions_have_no_digests(two_steps):
+  (two_steps / '1' / 'digests.json').unlink()
+  assert checkpoint.read(two_steps).step == 2
   (two_steps / '2' / 'digests.json').unlink()
   assert checkpoint.read(two_steps).step == 2
+
+
+def test_digests_that_are_gone_are_missed(two_steps):
+  """Of a later step than one that has them."""
+  (two_steps / '2' / 'digests.json').unlink()
+  with pytest.raises(checkpoint.CheckpointDamaged, match='it is missing'):
+    checkpoint.read(two_steps)
 
 
 def foreign(step, change):

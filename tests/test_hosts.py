@@ -180,3 +180,18 @@ SLURM = {
 )
 def test_processes_are_found_by_the_environment(environment, expected):
   assert hosts.detected(environment) == expected
+
+
+@pytest.mark.parametrize(
+  ('environment', 'expected'),
+  [
+    ({}, None),
+    ({'SLURM_STEP_TASKS_PER_NODE': '1', 'SLURM_GPUS_ON_NODE': '2'}, [0, 1]),
+    ({'SLURM_STEP_TASKS_PER_NODE': '1(x3)', 'SLURM_GPUS_ON_NODE': '1'}, [0]),
+    # A task a GPU takes its own, as JAX does without being told.
+    ({'SLURM_STEP_TASKS_PER_NODE': '2(x3)', 'SLURM_GPUS_ON_NODE': '2'}, None),
+    ({'SLURM_STEP_TASKS_PER_NODE': '1(x3)'}, None),
+  ],
+)
+def test_the_only_task_of_a_node_takes_all_of_its_gpus(environment, expected):
+  assert hosts.gpus(environment) == expected

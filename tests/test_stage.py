@@ -160,6 +160,27 @@ def compiled_in(folder):
     jax.config.update('jax_compilation_cache_dir', before)
 
 
+@pytest.mark.parametrize('change', ['head_width', 'charset'])
+def test_kept_flops_are_those_of_the_network(change, tmp_path):
+  """A wider head, or more classes, costs more in the same data folder."""
+  found = []
+  for wide in (False, True):
+    config = tiny_ocr.get_config()
+    config.recipe = ('supervised',)
+    if wide and change == 'head_width':
+      config.head_width = 512
+    elif wide:
+      config.data.charset = 'alnum62'
+    data = config.data.to_dict()
+    dataset = datasets.open_dataset(data, data_dir=str(tmp_path / 'data'))
+    with compiled_in(str(tmp_path / 'compiled')):
+      resolved = stage.resolve(
+        config, folder=tmp_path, task=tasks.make(config), dataset=dataset
+      )
+    found.append(resolved.stages[0].cost(1))
+  assert found[1] > found[0]
+
+
 def test_flops_are_kept_for_later_processes(tmp_path, monkeypatch):
   """Every start would otherwise take seconds to count them."""
   counts = iter(range(100))

@@ -77,6 +77,15 @@ def test_a_folder_of_another_config_is_refused(tmp_path):
     workdir.check_claim(tmp_path, config)
 
 
+def test_a_start_that_ended_before_the_config_goes_on(tmp_path):
+  """A kill between the two files would otherwise block the folder."""
+  facts = {'images': {'count': 3, 'digest': 'a'}}
+  workdir.claim(tmp_path, {'seed': 0}, facts)
+  (tmp_path / 'config.json').unlink()
+  workdir.claim(tmp_path, {'seed': 0}, facts)
+  assert (tmp_path / 'config.json').exists()
+
+
 def test_the_best_is_chosen_on_validation(tmp_path):
   """Not on the test images, where another stage is better."""
   for name, validation, test in (

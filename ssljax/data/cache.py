@@ -1,8 +1,10 @@
 """Keeps arrays that take long to make in files, for the next run."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
+import uuid
 from collections.abc import Callable
 
 import numpy as np
@@ -52,7 +54,10 @@ def kept(
     return make()
   with lock:
     # The system releases this lock when its process dies.
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):  # a file system without flock
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      for left in path.parent.glob(f'{path.stem}.*.incomplete'):
+        left.unlink()  # of a killed process
     damaged = _damaged(path)
     found = None if damaged else _read(path, shape, dtype)
     if found is None:
@@ -95,7 +100,7 @@ def _read(
 
 
 def _write(path: pathlib.Path, array: np.ndarray) -> None:
-  part = path.with_suffix('.incomplete')
+  part = path.with_name(f'{path.stem}.{uuid.uuid4().hex[:8]}.incomplete')
   try:
     with part.open('wb') as file:
       np.save(file, array)

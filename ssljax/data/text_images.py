@@ -219,7 +219,8 @@ def _only_one(path: pathlib.Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open('w')
   with file:
-    fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):  # a file system without flock
+      fcntl.flock(file, fcntl.LOCK_EX)
     yield
 
 
