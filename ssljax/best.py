@@ -16,8 +16,8 @@ class Best:
   """Saves what `checkpoints` is to save, and the best of it once more.
 
   The score is computed at each save that is due. The best is in a folder of its
-  own, which `checkpoint.read` reads. The run itself goes on from the newest, and
-  is evaluated with it.
+  own, which `checkpoint.read` reads. The run itself goes on from the newest,
+  and is evaluated with it.
 
   Args:
     checkpoints: of the stage.

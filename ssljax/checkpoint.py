@@ -364,7 +364,7 @@ def damage_of(path: pathlib.Path) -> str:
   except durable.Damaged as error:
     return str(error)
   if not (path / durable.LISTING).exists():
-    # Earlier versions wrote none, and newer steps are not of an earlier version.
+    # Earlier versions wrote none; but later steps are of no earlier version.
     for step in steps_in(path.parent):
       listed = (path.parent / str(step) / durable.LISTING).exists()
       if listed and step < int(path.name):
