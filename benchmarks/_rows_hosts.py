@@ -99,11 +99,9 @@ def survivor(
     start = time.monotonic()
     if number:
       os.kill(started[which].pid, number)
-      with contextlib.suppress(subprocess.TimeoutExpired):
-        other.wait(2 * LATE)
-    else:  # from the start of the processes
-      with contextlib.suppress(subprocess.TimeoutExpired):
-        other.wait(4 * LATE)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      # Without a signal the processes have still to start.
+      other.wait(2 * LATE if number else 4 * LATE)
     return other.returncode, time.monotonic() - start
   finally:
     for each in started:

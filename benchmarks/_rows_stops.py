@@ -30,6 +30,7 @@ PARTS = {
 COUNTS = {'step': 15, 'save': 3}  # of which one is drawn
 GONE_ON = 10.0  # seconds in which a run has to end
 SMOKE_GONE_ON = 60.0  # beside other tests, which take most of the processor
+NUMBERS = signal.SIGTERM, signal.SIGINT
 SIGNALLED = 18  # runs that a signal finds, and two that read a folder
 
 
@@ -182,7 +183,6 @@ def kill(folder: pathlib.Path, smoke: bool) -> Outcome:
   'of the signal, without a traceback; results as above',
 )
 def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
-  numbers = (signal.SIGTERM, signal.SIGINT)
   most = SMOKE_GONE_ON if smoke else GONE_ON
   draw, passed, notes = random.Random(0), 0, []
   tries, slowest = 0, dict.fromkeys(('importing', 'reading', *PARTS), 0.0)
@@ -213,7 +213,7 @@ def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
         passed += good
     if not smoke:
       pictures(folder / 'pictures')
-      for number in numbers:
+      for number in NUMBERS:
         ended = reading(warm, folder, number, draw)
         tries += 1
         slowest['reading'] = max(slowest['reading'], ended.seconds)
@@ -230,18 +230,18 @@ def signals(folder: pathlib.Path, smoke: bool) -> Outcome:
 
 def plans(draw: random.Random, smoke: bool) -> Iterator[list[tuple[str, int]]]:
   """The parts of a run, and the signal that it gets in each."""
-  term, interrupt = signal.SIGTERM, signal.SIGINT
+  term, interrupt = NUMBERS
   if smoke:
     yield [('rendering', term), ('step', interrupt), ('evaluation', term)]
     return
-  for number in (term, interrupt):
+  for number in NUMBERS:
     yield [
-      (part, draw.choice((term, interrupt)) if part == 'save' else number)
+      (part, draw.choice(NUMBERS) if part == 'save' else number)
       for part in ('importing', *PARTS)
     ]
   while True:  # some runs are over before their signal
     yield [
-      (part, draw.choice((term, interrupt)))
+      (part, draw.choice(NUMBERS))
       for part in ('rendering', 'step', 'save', 'evaluation')
     ]
 

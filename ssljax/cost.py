@@ -93,10 +93,9 @@ def kept(key: str, count: Callable[[], float]) -> float:
       return float(value)
   found = count()
   value = repr(found)
-  with contextlib.suppress(OSError, durable.CannotWrite):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with durable.replacing(path) as file:
-      file.write(f'{value} {durable.digest_of(value.encode())}')
+  failures = contextlib.suppress(OSError, durable.CannotWrite)
+  with failures, durable.replacing(path) as file:
+    file.write(f'{value} {durable.digest_of(value.encode())}')
   return found
 
 

@@ -110,7 +110,8 @@ def export(
     folder = pathlib.Path(made) / 'export'
     folder.mkdir()
     (folder / MODEL).write_bytes(onnx_of(reader))
-    (folder / SETTINGS).write_text(json_text(settings(reader)))
+    described = settings(reader)
+    (folder / SETTINGS).write_text(json_text(described))
     (folder / SCRIPT).write_text(standalone.source())
     found = compared(reader, folder, shown)
     if not found.good:
@@ -122,7 +123,7 @@ def export(
         'was written; another version of jax2onnx or onnxruntime may mend it.'
       )
     text = card.card(
-      settings(reader),
+      described,
       read_json(reader.folder / 'stage.json'),
       counts_of(reader.folder),
       found._asdict(),

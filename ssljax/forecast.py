@@ -198,7 +198,7 @@ def memory() -> int:
 def speed() -> float:
   """FLOPs a second that a step may reach: a share of a convolution's, now.
 
-  Two convolutions and their gradient run for a second. Steps of
+  Two convolutions and their gradient run for half a second. Steps of
   `configs/simclr_ocr.py` reached 0.2 to 0.6 of their speed on 2 CPU cores,
   because views, normalisation and attention move more memory for their FLOPs.
   """

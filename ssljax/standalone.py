@@ -20,7 +20,7 @@ from ssljax.errors import UserError
 
 TEMPLATE = pathlib.Path(__file__).parent / 'onnx_reader.template'
 COPIED = (
-  (text, ('BLANK', 'shown_frames')),
+  (text, ('BLANK', 'best_path', 'shown_frames')),
   (images, ('ORIENTATION', 'TURNS', 'upright', '_orientation')),
   (images, ('size_in', 'fit')),
   (colours, None),

@@ -133,9 +133,7 @@ class Charset:
         f'valid has shape {valid.shape}, expected {logits.shape[:2]}, one '
         f'value per frame.'
       )
-    path = np.where(valid, logits.argmax(axis=2), BLANK)
-    before = np.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
-    starts = (path != BLANK) & (path != before)
+    path, starts = best_path(logits, valid)
     # The largest log-probability is minus the log of Σ exp(logit - max).
     # float64, because float32's rounding shows in a product of many frames.
     logits = logits.astype(np.float64)
@@ -147,6 +145,16 @@ class Charset:
       (''.join(letters[row[start]]), float(value))
       for row, start, value in zip(path, starts, confidence, strict=True)
     ]
+
+
+def best_path(
+  logits: Float[np.ndarray, 'batch time classes'],
+  valid: Bool[np.ndarray, 'batch time'],
+) -> tuple[Int[np.ndarray, 'batch time'], Bool[np.ndarray, 'batch time']]:
+  """The best class of each frame, and the frames that begin a character."""
+  path = np.where(valid, logits.argmax(axis=2), BLANK)
+  before = np.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
+  return path, (path != BLANK) & (path != before)
 
 
 CHARSETS = {
