@@ -95,9 +95,9 @@ for ((try = 1; ; try++)); do
   status=0
   { prepare && train "$@"; } || status=$?
   if ((status == 0)); then break; fi
-  # A run that was asked to stop (75) is about to lose its VM; otherwise it
-  # ended by itself, and a new VM would not help.
-  if ((status != 75)) && [[ "$(state)" == READY ]]; then
+  # A run that was asked to stop (75) is about to lose its VM, and ssh has lost
+  # its connection (255); otherwise the run ended by itself, and would again.
+  if ((status != 75 && status != 255)) && [[ "$(state)" == READY ]]; then
     echo "The run ended with status $status; $VM is kept." >&2
     exit "$status"
   fi
@@ -105,7 +105,7 @@ for ((try = 1; ; try++)); do
     echo "$VM was lost $try times; the same command goes on." >&2
     exit 75
   fi
-  echo "$VM is gone; it is made again in $PAUSE s, and the run goes on." >&2
+  echo "Lost $VM; it is found or made in $PAUSE s, and the run goes on." >&2
   sleep "$PAUSE"
 done
 

@@ -16,6 +16,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,7 @@ from ssljax.errors import UserError
 # Seconds without a sign of life after which the others give a process up.
 HEARTBEAT = 30
 _DAY = 24 * 3600
+_RANK = 'OMPI_COMM_WORLD_RANK'
 _waits = itertools.count()
 
 
@@ -43,16 +45,21 @@ def start(
   """Joins the processes of the run; call it before JAX is used.
 
   Without arguments JAX finds the other processes on a TPU pod and under SLURM
-  and Open MPI. On one machine alone nothing happens.
+  and Open MPI 4. On one machine alone nothing happens.
 
   Args:
     coordinator: 'HOST:PORT' of process 0.
-    processes: their number.
-    process: which of them this is, from 0.
+    processes: their number; Open MPI tells it.
+    process: which of them this is, from 0; Open MPI tells it.
 
   Raises:
     UserError: only some of the arguments, or arguments that make no sense.
   """
+  if coordinator is not None and _RANK in os.environ:
+    if processes is None:
+      processes = int(os.environ['OMPI_COMM_WORLD_SIZE'])
+    if process is None:
+      process = int(os.environ[_RANK])
   if coordinator is None or processes is None or process is None:
     given = {'coordinator': coordinator, 'processes': processes}
     given['process'] = process
@@ -65,6 +72,12 @@ def start(
       )
     if not detected(os.environ):
       return
+    if _RANK in os.environ and 'OMPI_MCA_orte_hnp_uri' not in os.environ:
+      raise UserError(
+        'Found processes of an Open MPI that does not say where process 0 is, '
+        'as version 5; expected --coordinator=HOST:PORT. Give it the name of '
+        'the host of process 0 and a free port.'
+      )
   elif not 0 <= process < processes or ':' not in coordinator:
     raise UserError(
       f'Found --coordinator={coordinator} --processes={processes} '
@@ -119,6 +132,16 @@ def detected(environment: Any) -> bool:
     installed = importlib.util.find_spec('libtpu') is not None
     return named and any(map(os.path.exists, chips)) and installed
   return False
+
+
+def sees(path: pathlib.Path, seconds: float = HEARTBEAT) -> bool:
+  """Whether a file of process 0 is here; a network file system tells late."""
+  until = time.monotonic() + seconds
+  while not path.is_file():
+    if first() or time.monotonic() > until:
+      return False
+    time.sleep(0.2)
+  return True
 
 
 def count() -> int:

@@ -100,7 +100,7 @@ def run(
   if not dry:
     workdir.claim(folder, config.to_dict(), facts)
     hosts.wait('claimed')
-    if not workdir.is_run(folder):
+    if not hosts.sees(folder / 'config.json'):
       raise UserError(
         f'Found no {folder / "config.json"}, which process 0 has written; '
         'expected a run folder that all processes see. Choose a --workdir on '

@@ -20,6 +20,20 @@ _first_process: int | None = None
 _keeping = threading.RLock()
 
 
+def trim_heap() -> None:
+  """Returns to the system what is free, such as what compilation used.
+
+  Otherwise a run keeps half a gigabyte for ever, and grows, because what stays
+  is spread over what is free. The pages that a step asks for are mapped again,
+  so this is for moments that come once in many steps.
+  """
+  try:
+    trim = ctypes.CDLL(None).malloc_trim
+  except (AttributeError, OSError, TypeError):
+    return  # not glibc
+  trim(0)
+
+
 def keep_heap() -> None:
   """Lets glibc keep freed memory, which each CPU step asks for again.
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssljax import core, damage, evals, feed, hosts, parallel
+from ssljax import core, damage, evals, feed, hosts, parallel, process
 from ssljax.best import Best
 from ssljax.checkpoint import Checkpoints
 from ssljax.data import pipeline
@@ -167,6 +167,7 @@ def fit(
     log.advance(done)
     if saving:
       checkpoints.save(done, parallel.everywhere(state))
+      process.trim_heap()
       if show is not None and due and hosts.first():
         log.picture(done, show(parallel.own(state)))
     if ending and done < stage.steps:

@@ -1,5 +1,7 @@
 """Several processes are one run: real ones, over loopback."""
 
+import threading
+
 import numpy as np
 import pytest
 import several
@@ -128,6 +130,15 @@ def test_each_process_has_its_rows():
   np.testing.assert_array_equal(rows, np.arange(16))
 
 
+def test_a_file_that_comes_late_is_waited_for(tmp_path, monkeypatch):
+  late = tmp_path / 'late'
+  assert not hosts.sees(late)  # process 0 wrote it, or nobody did
+  monkeypatch.setattr(hosts, 'first', lambda: False)
+  assert not hosts.sees(late, 0.0)
+  threading.Timer(0.3, late.touch).start()
+  assert hosts.sees(late)
+
+
 def test_one_process_is_left_alone():
   def asked():
     return True
@@ -156,6 +167,23 @@ def test_one_process_is_left_alone():
 def test_what_is_missing_is_said(arguments, expected):
   with pytest.raises(UserError, match=expected):
     hosts.start(*arguments)
+
+
+MPI = {'OMPI_COMM_WORLD_SIZE': '2', 'OMPI_COMM_WORLD_RANK': '1'}
+
+
+def test_an_mpi_that_does_not_tell_the_way_is_told_it(monkeypatch):
+  for name, value in MPI.items():
+    monkeypatch.setenv(name, value)
+  with pytest.raises(UserError, match='version 5; expected --coordinator='):
+    hosts.start()
+  calls = []
+  monkeypatch.setattr(
+    hosts.jax.distributed, 'initialize', lambda *given, **_: calls.append(given)
+  )
+  hosts.start('a:1')
+  hosts.start('a:1', 2, 0)
+  assert calls == [('a:1', 2, 1, None), ('a:1', 2, 0, None)]
 
 
 SLURM = {

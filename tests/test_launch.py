@@ -115,7 +115,8 @@ def test_slurm_runs_and_returns_to_the_queue():
 
 
 @pytest.mark.parametrize(
-  ('status', 'queued'), [(0, False), (1, False), (75, True), (143, True)]
+  ('status', 'queued'),
+  [(0, False), (1, False), (137, False), (75, True), (143, True)],
 )
 def test_slurm_goes_on_after_a_signal_alone(status, queued, tmp_path):
   """An error would otherwise come back for ever."""
@@ -221,6 +222,13 @@ def test_a_tpu_vm_that_is_about_to_go_is_waited_for(cloud):
   run, done = cloud(['', 'PREEMPTED', 'READY'], ['75', '0'])
   assert run.returncode == 0, run.stderr
   assert done.count('create') == done.count('train') == 2
+
+
+def test_a_connection_that_is_lost_is_made_again(cloud):
+  run, done = cloud(['', 'READY', 'READY'], ['255', '0'])
+  assert run.returncode == 0, run.stderr
+  assert done.count('create') == 1 and done.count('train') == 2
+  assert 'Lost vm' in run.stderr
 
 
 def test_a_run_that_fails_on_a_tpu_vm_is_not_repeated(cloud):

@@ -49,8 +49,12 @@ class Network(NamedTuple):
 
 NETWORKS = {
   'text': Network(Frames(), CtcHead(CHARSET.classes, 8), losses.ctc, text=True),
+  # Norms of 16 values each: one of four, of variance near zero, would magnify
+  # what another order of a sum rounds.
   'classes': Network(
-    ConvNet((8, 8), grid=2, width=8), Classifier(CLASSES), losses.cross_entropy
+    ConvNet((32, 32), grid=2, width=8),
+    Classifier(CLASSES),
+    losses.cross_entropy,
   ),
   'batch norm': Network(
     ResNet((1,), width=8, stem='cifar', zero_init=False, axis_name=AXIS),
