@@ -40,9 +40,10 @@ class Outcome(NamedTuple):
 
 
 class Row(NamedTuple):
-  """A row of the page: its name, two phrases, and what measures it."""
+  """A row of a page of docs: its name, two phrases, and what measures it."""
 
   name: str
+  page: str
   what: str
   goal: str
   measure: Callable[[pathlib.Path, bool], Outcome]
@@ -51,13 +52,15 @@ class Row(NamedTuple):
 ROWS: dict[str, Row] = {}
 
 
-def row(name: str, *, what: str, goal: str) -> Callable[[Any], Any]:
-  """Registers a function `(folder, smoke) -> Outcome` as a row."""
+def row(
+  name: str, *, what: str, goal: str, page: str = 'reliability'
+) -> Callable[[Any], Any]:
+  """Registers a function `(folder, smoke) -> Outcome` as a row of a page."""
 
   def register(measure):
     if name in ROWS:
       raise ValueError(f'Found two rows named {name!r}.')
-    ROWS[name] = Row(name, what, goal, measure)
+    ROWS[name] = Row(name, page, what, goal, measure)
     return measure
 
   return register
@@ -74,6 +77,7 @@ def measured(name: str, *, smoke: bool) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
   met = found.passed == found.tries if found.met is None else found.met
   return {
+    'page': each.page,
     'what': each.what,
     'goal': each.goal,
     'tries': found.tries,

@@ -1,4 +1,4 @@
-"""What a run survives: each row is tried, and its figure written down.
+"""What a run survives, and where it runs: each row is tried and written down.
 
   python benchmarks/reliability.py            every row, in hours
   python benchmarks/reliability.py ROW...     these rows
@@ -6,8 +6,8 @@
   python benchmarks/reliability.py --smoke [ROW...]   a few tries, in minutes
 
 What is found goes to docs/results/reliability.json, a record a row, from which
-docs/draw/reliability.py makes docs/reliability.md. With --smoke nothing is
-written. The status is 1 where a row misses its goal.
+docs/draw/reliability.py makes docs/reliability.md and docs/devices.md. With
+--smoke nothing is written. The status is 1 where a row misses its goal.
 """
 
 import argparse

@@ -149,7 +149,7 @@ def test_the_page_of_folders_has_the_means_over_draws(tmp_path):
 
 
 @pytest.mark.slow  # starts a process
-def test_the_page_of_reliability_is_of_its_results():
+def test_the_pages_of_reliability_are_of_their_results():
   if not (DOCS / 'results' / 'reliability.json').exists():
     pytest.skip('what a run survives has no results yet')
   _draw('reliability', '--check')
@@ -158,10 +158,13 @@ def test_the_page_of_reliability_is_of_its_results():
 def test_the_page_of_reliability_says_what_was_missed(tmp_path):
   main = runpy.run_path(str(SCRIPTS / 'reliability.py'))['main']
   made = {'what': 'Killed.', 'goal': 'equal', 'machine': '2 cores', 'notes': ''}
+  made['page'] = 'reliability'
   records = {
+    'local': {**made, 'tries': 1, 'passed': 1, 'figure': '', 'met': True},
     'kill': {**made, 'tries': 9, 'passed': 9, 'figure': '', 'met': True},
     'full': {**made, 'tries': 9, 'passed': 7, 'figure': '4 s', 'met': False},
   }
+  records['local']['page'] = 'devices'
   records['full']['notes'] = 'Two wrote too much.'
   write_json(tmp_path / 'results' / 'reliability.json', records)
   main([], tmp_path)
@@ -169,7 +172,8 @@ def test_the_page_of_reliability_says_what_was_missed(tmp_path):
   lines = [line.split('|') for line in text.splitlines() if '`full`' in line]
   assert [cell.strip() for cell in lines[0][4:6]] == ['7 of 9: 4 s', '**no**']
   assert lines[1] == ['- `full`: Two wrote too much.']
-  assert '| 9 of 9 ' in text
+  assert '| 9 of 9 ' in text and 'local' not in text
+  assert '`local`' in (tmp_path / 'devices.md').read_text()
   main(['--check'], tmp_path)
   records['full']['passed'] = 8
   write_json(tmp_path / 'results' / 'reliability.json', records)

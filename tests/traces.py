@@ -102,8 +102,8 @@ ARGUMENTS = {
   'labels_images': ('smoke,dataset=digits,draws=1',),
 }
 ON_EIGHT = ('simclr_ocr', 'moco_images', 'swav_images', 'deepcluster_ocr')
-# In float32: twenty steps in bfloat16 before a stage move its first gradients by
-# 3 % on another processor.
+# In float32: twenty steps in bfloat16 before a stage move its first gradients
+# by 3 % on another processor.
 RESNET = {
   'name': 'resnet',
   'blocks': (1,),
