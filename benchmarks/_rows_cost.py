@@ -68,57 +68,6 @@ runpy.run_module('ssljax.main', run_name='__main__')
 """
 
 
-def timed(holder, name, key, then=None):
-  original = getattr(holder, name)
-  def wrapped(self, *arguments, **options):
-    start = time.process_time()
-    found = original(self, *arguments, **options)
-    if then:
-      then(self)
-    spent[key] += time.process_time() - start
-    return found
-  setattr(holder, name, wrapped)
-
-finish = checkpoint.Checkpoints.finish
-timed(checkpoint.Checkpoints, 'save', 'kept', finish)
-for name in ('scalars', 'advance', 'keep'):
-  timed(log.Log, name, 'kept')
-compile_call = feed.compile_call
-def counted(*arguments):
-  call = compile_call(*arguments)
-  def step(state, batch):
-    state, metrics = call(state, batch)
-    if not spent['steps']:
-      next(iter(metrics.values())).block_until_ready()
-      spent['first'] = time.time() - began
-      spent['first_cpu'] = spent['before'] = time.process_time()
-    spent['steps'] += 1
-    return state, metrics
-  return step
-feed.compile_call = counted
-out = sys.argv.pop(1)
-fit = train.fit
-def timed_fit(*arguments):
-  try:
-    return fit(*arguments)
-  finally:
-    spent['loop'] = time.process_time() - spent['before']
-    with open(out, 'w') as file:
-      json.dump(spent, file)
-train.fit = timed_fit
-sys.argv[0] = 'ssljax.main'
-runpy.run_module('ssljax.main', run_name='__main__')
-"""
-
-
-# About the memory of a run.
-TRIED = (
-  'Tried: with a line of the log each 500 steps instead of 20 it grew by less '
-  'than 0.3 MB in the last 1,400 of 4,000 steps; 6,000 lines alone, without '
-  'training, did not grow. What grows was not found.'
-)
-
-
 def timed(out: pathlib.Path, *command: str) -> dict[str, float]:
   """What a run of the command, which may be a resumed one, has spent."""
   subprocess.run(
