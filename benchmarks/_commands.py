@@ -29,7 +29,7 @@ def command(
   return subprocess.run(
     [
       *(sys.executable, '-m', 'ssljax.main', *flags),
-      *(f'--workdir={run}', f'--data_dir={data}'),
+      *(f'--workdir={run}', f'--data_dir={data}', '--noreport'),
     ],
     cwd=ROOT,
     env=os.environ | settings,

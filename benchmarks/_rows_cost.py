@@ -97,6 +97,7 @@ def cost(folder: pathlib.Path, smoke: bool) -> Outcome:
     f'--config.checkpoint_every={every}',
     f'--workdir={folder}/run',
     f'--data_dir={folder}/data',
+    '--noreport',
   ]
   spent = timed(folder / 'spent.json', *command)
   # A checkpoint is due every 200 steps, five times as seldom as here.

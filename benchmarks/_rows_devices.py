@@ -98,7 +98,7 @@ def launch(folder: pathlib.Path, smoke: bool) -> Outcome:
 def local(folder: pathlib.Path, smoke: bool) -> Outcome:
   config = f'{TINY}:simclr' if smoke else 'configs/simclr_ocr.py:smoke'
   flags = [f'--config={config}', '--config.mapping=shard_map']
-  flags.append(f'--data_dir={folder}/data')
+  flags += [f'--data_dir={folder}/data', '--noreport']
   ways = {
     'one': [sys.executable, '-m', 'ssljax.main'],
     'two': ['bash', 'launch/local.sh', '2'],

@@ -39,6 +39,7 @@ def flags(method: str, folder: pathlib.Path, data: pathlib.Path) -> list[str]:
     f'--config={TINY}:{method}',
     f'--workdir={folder}',
     f'--data_dir={data}',
+    '--noreport',
   ]
 
 

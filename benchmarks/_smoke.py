@@ -23,6 +23,7 @@ def run(config: str, workdir: pathlib.Path, data_dir: pathlib.Path, *flags):
         f'--config={ROOT}/configs/{config}',
       ),
       *(f'--workdir={workdir}', f'--data_dir={data_dir}', *flags),
+      '--noreport',
     ],
     cwd=ROOT,
     stdout=sys.stderr,

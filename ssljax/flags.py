@@ -42,6 +42,11 @@ FROM_LAST_GOOD = flags.DEFINE_bool(
   'Whether a stage whose newest checkpoint is damaged goes on from an older '
   'one, or from its beginning. The damaged checkpoint is removed.',
 )
+REPORT = flags.DEFINE_bool(
+  'report',
+  True,
+  'Whether a run ends with a page about it, report.html in the run folder.',
+)
 COORDINATOR = flags.DEFINE_string(
   'coordinator',
   None,

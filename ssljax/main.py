@@ -29,6 +29,7 @@ from ssljax import (
   hosts,
   lock,
   process,
+  report,
   stage,
   tasks,
   train,
@@ -201,7 +202,20 @@ def main(argv: Sequence[str]) -> None:
     print(f'Nothing has been run. Summary: {folder / "summary.txt"}')
     return
   print(f'Results: {folder / "results.json"}')
+  if flags.REPORT.value:
+    tell(folder, data_dir)
   print(f'Trained run: {folder}')
+
+
+def tell(folder: pathlib.Path, data_dir: str) -> None:
+  """Writes the page of a run that has ended, and says where."""
+  if hosts.count() > 1:  # the others would wait, and in the end give up
+    print(f'For a page about it: python -m ssljax.report {folder}')
+    return
+  try:
+    print(f'Report: {report.write([folder], data_dir=data_dir)}')
+  except (UserError, OSError) as error:  # the run itself is complete
+    print(f'Found no way to write its page: {error}', file=sys.stderr)
 
 
 def first_stage(folder: pathlib.Path) -> bool:

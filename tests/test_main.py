@@ -81,7 +81,8 @@ def data_dir(tmp_path_factory):
 
 
 def _flags(workdir, data_dir):
-  return TINY, f'--workdir={workdir}', f'--data_dir={data_dir}'
+  places = f'--workdir={workdir}', f'--data_dir={data_dir}'
+  return TINY, *places, '--noreport'
 
 
 @pytest.fixture(scope='module')
@@ -90,7 +91,8 @@ def undisturbed(tmp_path_factory, data_dir):
   workdir = tmp_path_factory.mktemp('undisturbed') / 'run'
   record = workdir.parent / 'record.json'
   wanted = json.dumps({'record': str(record)})
-  done = _start(DRIVER, wanted, *_flags(workdir, data_dir))
+  flags = *_flags(workdir, data_dir), '--report'
+  done = _start(DRIVER, wanted, *flags)
   assert done.returncode == 0, done.stderr
   return workdir, done, json.loads(record.read_text())
 
@@ -162,7 +164,10 @@ def test_a_run_leaves_all_that_it_promises(undisturbed):
   table = (workdir / 'results.md').read_text()
   # The results alone are on stdout, and end in where to find them.
   assert done.stdout.startswith(table)
-  assert done.stdout.endswith(f'Trained run: {workdir}\n')
+  assert done.stdout.endswith(
+    f'Report: {workdir}/report.html\nTrained run: {workdir}\n'
+  )
+  assert (workdir / 'report.html').read_text().startswith('<!doctype html>')
   for stage in STAGES:
     lines = _lines(workdir, stage)
     steps = tiny_ocr.STEPS[stage]

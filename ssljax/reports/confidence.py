@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ssljax.decoding import calibration
-from ssljax.reports.tables import table
+from ssljax.reports.tables import Cells, table
 
 TENTH = 0.9  # the share that is kept where the least confident tenth is not
 ABSTAINING = (
@@ -64,6 +64,11 @@ def summarize(
 
 
 def render(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """The tables of `cells` as markdown."""
+  return [table(*each) for each in cells(rows)]
+
+
+def cells(rows: Mapping[str, Mapping[str, Any]]) -> list[Cells]:
   """The rows that have confidences: what these are worth, and abstaining."""
   found = {
     name: row['calibration']
@@ -77,7 +82,7 @@ def render(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     f'of the surest {share:.0%}' if share < 1 else 'exact match'
     for share in calibration.SHARES
   ]
-  cells = [
+  worth = [
     (
       name,
       f'{each["confidence"]:.3f}',
@@ -87,7 +92,7 @@ def render(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, each in found.items()
   ]
   gains = [(name, *abstaining(each)) for name, each in found.items()]
-  return [table(cells, headers), table(gains, ABSTAINING)]
+  return [(worth, headers), (gains, ABSTAINING)]
 
 
 def abstaining(found: Mapping[str, Any]) -> tuple[str, str, str, str]:

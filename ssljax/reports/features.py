@@ -13,7 +13,10 @@ import numpy as np
 
 from ssljax import evals, workdir
 from ssljax.records import read_json
-from ssljax.reports.tables import shown, table
+from ssljax.reports.tables import Cells, shown, table
+
+NOTHING = 'No classes, and so nothing to test the features by.'
+PAIRED = 'Differences are paired, draw by draw.'
 
 
 def results(
@@ -96,24 +99,16 @@ def _differences(baselines: Sequence[str], rows: Mapping[str, dict]) -> dict:
   return found
 
 
-def render(found: Mapping[str, Any]) -> str:
-  """The results as markdown."""
-  rows = found['rows']
-  if not rows:
-    return 'No classes, and so nothing to test the features by.'
+def figures_cells(rows: Mapping[str, Any]) -> Cells:
+  """The figures of each row on `test`, and its cost."""
   names = list(
     dict.fromkeys(f for row in rows.values() for f in row['figures'])
-  )
-  count = next(
-    figure['protocol']['test']
-    for row in rows.values()
-    for figure in row['figures'].values()
   )
   cells = [
     (
       name,
       *(
-        shown(row['figures'][figure], count)
+        shown(row['figures'][figure], images_of(rows))
         if figure in row['figures']
         else None
         for figure in names
@@ -122,23 +117,52 @@ def render(found: Mapping[str, Any]) -> str:
     )
     for name, row in rows.items()
   ]
-  blocks = [
-    f'Accuracy on {count} test images. Brackets: 95 % over draws of the '
-    'labels where they are so many a class, over test images elsewhere. '
-    'Features are frozen but for the classifier.',
-    table(cells, ('row', *names, 'TFLOP')),
+  return cells, ('row', *names, 'TFLOP')
+
+
+def images_of(rows: Mapping[str, Any]) -> int:
+  """The test images that the figures are of."""
+  return next(
+    figure['protocol']['test']
+    for row in rows.values()
+    for figure in row['figures'].values()
+  )
+
+
+def differences_cells(found: Mapping[str, Any]) -> Cells:
+  figures = list(next(iter(found['differences'].values())))
+  count = images_of(found['rows'])
+  cells = [
+    (name, *(shown(each[figure], count) for figure in figures))
+    for name, each in found['differences'].items()
   ]
-  if found['differences']:
-    figures = list(next(iter(found['differences'].values())))
-    cells = [
-      (name, *(shown(each[figure], count) for figure in figures))
-      for name, each in found['differences'].items()
-    ]
-    blocks.append('Differences are paired, draw by draw.')
-    blocks.append(table(cells, ('difference', *figures)))
-  blocks += [
+  return cells, ('difference', *figures)
+
+
+def told(rows: Mapping[str, Any]) -> str:
+  """How the figures of the table were found."""
+  return (
+    f'Accuracy on {images_of(rows)} test images. Brackets: 95 % over draws of '
+    'the labels where they are so many a class, over test images elsewhere. '
+    'Features are frozen but for the classifier.'
+  )
+
+
+def alarms(rows: Mapping[str, Any]) -> list[str]:
+  return [
     f'Alarm in {name}: {line}'
     for name, row in rows.items()
     for line in row['alarms']
   ]
-  return '\n\n'.join(blocks)
+
+
+def render(found: Mapping[str, Any]) -> str:
+  """The results as markdown."""
+  rows = found['rows']
+  if not rows:
+    return NOTHING
+  blocks = [told(rows), table(*figures_cells(rows))]
+  if found['differences']:
+    blocks.append(PAIRED)
+    blocks.append(table(*differences_cells(found)))
+  return '\n\n'.join([*blocks, *alarms(rows)])

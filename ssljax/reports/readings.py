@@ -16,11 +16,12 @@ import numpy as np
 from ssljax import durable, evals, workdir
 from ssljax.records import read_json
 from ssljax.reports import confidence
-from ssljax.reports.tables import FEWEST, TOO_FEW, shown, table
+from ssljax.reports.tables import FEWEST, TOO_FEW, Cells, shown, table
 
 # Below this accuracy on its own training labels a row did not fit, and shows
 # nothing of what its labels are worth.
 FITTED = 0.9
+PAIRED = 'Differences are paired, image by image.'
 FIGURES = ('edit_distance_accuracy', 'exact_match', 'character_error_rate')
 
 
@@ -62,7 +63,7 @@ def read_row(folders: Sequence[Any]) -> Row:
     else workdir.best_on_validation(folder)
     for folder in folders
   ]
-  tables = [_columns(folder / 'predictions.csv') for folder in folders]
+  tables = [columns_of(folder / 'predictions.csv') for folder in folders]
   samples = [
     evals.per_sample(table['prediction'], table['label']) for table in tables
   ]
@@ -82,7 +83,7 @@ def read_row(folders: Sequence[Any]) -> Row:
   )
 
 
-def _columns(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
+def columns_of(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
   """The columns of a table by their names."""
   text = durable.read_bytes(path).decode(errors='surrogateescape')
   header, *rows = csv.reader(io.StringIO(text, newline=''))
@@ -227,7 +228,7 @@ def _shown(group, figure) -> str:
   return shown(group[figure], group['count'])
 
 
-def _figures_table(part) -> str:
+def figures_cells(part) -> Cells:
   """The three figures on `test`, fit and cost of each row."""
   cells = [
     (
@@ -243,20 +244,43 @@ def _figures_table(part) -> str:
   if part['published']:
     headers.append("the article's")
     cells = [(*line, part['published'].get(line[0], '')) for line in cells]
-  return table(cells, headers)
+  return cells, headers
 
 
-def _layouts_table(part) -> str:
-  """Edit-distance accuracy by layout, and the paired differences."""
+def layouts_cells(part, mark: str = '') -> Cells:
+  """Edit-distance accuracy by layout, and the paired differences.
+
+  `mark` stands around the names of differences.
+  """
   groups = next(iter(part['rows'].values()))['figures']
   cells = [
     (name, *(_shown(row['figures'][g], FIGURES[0]) for g in groups))
     for name, row in part['rows'].items()
   ] + [
-    (f'*{name}*', *(shown(each[g], groups[g]['count']) for g in groups))
+    (
+      f'{mark}{name}{mark}',
+      *(shown(each[g], groups[g]['count']) for g in groups),
+    )
     for name, each in part['differences'].items()
   ]
-  return table(cells, ('edit distance accuracy', *groups))
+  return cells, ('edit distance accuracy', *groups)
+
+
+def told(part: Mapping[str, Any]) -> str:
+  """How many images and seeds the figures of a label set are of."""
+  first = next(iter(part['rows'].values()))
+  count = first['figures']['test']['count']
+  if count < FEWEST:
+    return (
+      f'{count} test images; {TOO_FEW}. A figure needs at least {FEWEST} '
+      'labelled images to test with, better 100; the readings of those here '
+      'are in predictions.csv.'
+    )
+  seeds = len(first['fit'])
+  more = '; ±: standard deviation over seeds' if seeds > 1 else ''
+  return (
+    f'{count} test images; seeds: {seeds}; brackets: 95 % over images{more}.'
+  )
 
 
 def render(found: Mapping[str, Any]) -> str:
@@ -268,22 +292,13 @@ def render(found: Mapping[str, Any]) -> str:
   blocks = []
   for labels, part in found.items():
     first = next(iter(part['rows'].values()))
-    count = first['figures']['test']['count']
-    seeds = len(first['fit'])
-    told = f'seeds: {seeds}; brackets: 95 % over images'
-    if seeds > 1:
-      told += '; ±: standard deviation over seeds'
-    if count < FEWEST:
-      told = (
-        f'{TOO_FEW}. A figure needs at least {FEWEST} labelled images to test '
-        'with, better 100; the readings of those here are in predictions.csv'
-      )
+    few = first['figures']['test']['count'] < FEWEST
     blocks += [
       f'### {labels}',
-      f'{count} test images{": " if count < FEWEST else "; "}{told}.',
-      _figures_table(part),
-      'Differences are paired, image by image.',
-      _layouts_table(part),
-      *([] if count < FEWEST else confidence.render(part['rows'])),
+      told(part),
+      table(*figures_cells(part)),
+      PAIRED,
+      table(*layouts_cells(part, mark='*')),
+      *([] if few else confidence.render(part['rows'])),
     ]
   return '\n\n'.join(blocks)

@@ -58,12 +58,22 @@ class Item(NamedTuple):
   picture: tuple[str, tuple[int, int]]
 
 
-def thumbnail(image: Image.Image) -> tuple[str, tuple[int, int]]:
-  """A data URI of an RGB picture within `SIDES`, and its width and height.
+def thumbnail(
+  image: Image.Image,
+  *,
+  sides: tuple[int, int] = SIDES,
+  limit: int = BYTES,
+) -> tuple[str, tuple[int, int]]:
+  """A data URI of an RGB picture, and its width and height.
 
   It is a PNG, or a JPEG where that is smaller.
+
+  Args:
+    image: the picture.
+    sides: the most pixels, (width, height).
+    limit: bytes, above which the picture gets worse.
   """
-  scale = min(1.0, *(a / b for a, b in zip(SIDES, image.size, strict=True)))
+  scale = min(1.0, *(a / b for a, b in zip(sides, image.size, strict=True)))
   if scale < 1:
     width, height = (max(1, round(scale * side)) for side in image.size)
     image = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -72,7 +82,7 @@ def thumbnail(image: Image.Image) -> tuple[str, tuple[int, int]]:
     smaller = _encoded(image, 'JPEG', quality=quality)
     if len(smaller) < len(data):
       kind, data = 'jpeg', smaller
-    if len(data) <= BYTES:
+    if len(data) <= limit:
       break
   text = base64.b64encode(data).decode()
   return f'data:image/{kind};base64,{text}', image.size

@@ -9,6 +9,7 @@ import numpy as np
 # wrongly, the share that is read rightly may still be anything up to 0.28.
 FEWEST = 10
 TOO_FEW = 'too few to say'
+Cells = tuple[list[tuple], Sequence[str]]  # the rows of a table, its headers
 
 
 def shown(figure: Mapping[str, Any], count: int = FEWEST) -> str:
@@ -46,8 +47,8 @@ def table(rows: Iterable[Iterable[Any]], headers: Sequence[str]) -> str:
         'one cell per header. Write None for an empty cell.'
       )
   columns = list(zip(*rows, strict=True)) or [()] * len(headers)
-  right = [_numeric(column) for column in columns]
-  text = [[_cell(cell) for cell in row] for row in [headers, *rows]]
+  right = [is_numeric(column) for column in columns]
+  text = [[_escaped(each) for each in row] for row in [headers, *rows]]
   widths = [max(3, *map(len, column)) for column in zip(*text, strict=True)]
 
   def line(cells: Sequence[str]) -> str:
@@ -64,16 +65,22 @@ def table(rows: Iterable[Iterable[Any]], headers: Sequence[str]) -> str:
   return '\n'.join([line(text[0]), line(rule), *map(line, text[1:])])
 
 
-def _numeric(column: Iterable[Any]) -> bool:
+def is_numeric(column: Iterable[Any]) -> bool:
+  """Whether all cells are numbers or None, and some are numbers."""
   numbers = [cell for cell in column if cell is not None]
   return bool(numbers) and all(
     isinstance(cell, (int, float, np.number)) for cell in numbers
   )
 
 
-def _cell(cell: Any) -> str:
-  if cell is None:
+def cell(value: Any) -> str:
+  """A float with three decimals, None as a dash, anything else as it is."""
+  if value is None:
     return '-'
-  if isinstance(cell, (float, np.floating)):
-    return f'{cell:.3f}'
-  return str(cell).replace('|', r'\|')  # a bare | would end the column
+  if isinstance(value, (float, np.floating)):
+    return f'{value:.3f}'
+  return str(value)
+
+
+def _escaped(value: Any) -> str:
+  return cell(value).replace('|', r'\|')  # a bare | would end the column
