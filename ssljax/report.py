@@ -12,6 +12,7 @@ if __name__ == '__main__':
   signals.end_at_once()  # the imports below take seconds
 
 import argparse
+import collections
 import os
 import pathlib
 import sys
@@ -146,6 +147,8 @@ def looked(
   source = sources.Subset(source, range(min(LOOKED, len(source))))
   found.append(looks.views(_views(reader.config, source)))
   found += _features(reader, source)
+  if reader.charset is None:
+    found.append(_classified(folder, source))
   return [each for each in found if each is not None]
 
 
@@ -238,6 +241,38 @@ def _features(
   drawn = looks.frame_map(features[said], names)
   about = 'Frames that are read as one character should lie together.'
   return [*found, Section('Map of frames', about, drawn) if drawn else None]
+
+
+def _classified(folder: pathlib.Path, source: sources.Source) -> Section | None:
+  """Which classes are taken for which, by the last stage that learns them."""
+  run = trained.described(folder)
+  done = [each for each in run['recipe'] if workdir.is_finished(folder / each)]
+  task = tasks.make(run)
+  learn = [
+    each
+    for each in done
+    if run[each]['steps'] != 0
+    and trained.method_of(run, each, task).learns_labels
+  ]
+  if not learn or not task.classes:
+    return None
+  # One that starts from what was pretrained goes before a baseline.
+  stage = max(reversed(learn), key=lambda each: bool(run[each]['take']))
+  reader, names = reader_lib.load(folder, stage=stage), task.classes
+  batches = list(pipeline.evaluation_batches(source, BATCH))
+  predict = jax.jit(reader.method.predict)
+  logits = evals.outputs(
+    lambda *given: predict(*reader.variables, *given), batches
+  )
+  valid = np.concatenate([each['valid'] for each in batches])
+  labels = np.concatenate([each['label'] for each in batches])[valid]
+  pairs = [
+    (names[true], names[found])
+    for true, found in zip(labels, logits.argmax(axis=-1), strict=True)
+    if true >= 0
+  ]
+  among = f'{len(pairs)} images, classified by {stage}'
+  return report.confused(collections.Counter(pairs), among)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

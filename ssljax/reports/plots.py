@@ -63,7 +63,10 @@ def curves(panels: Mapping[str, Mapping[str, Curve]]) -> str:
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
       axis.set_title(title, fontsize=9)
       for (name, curve), style in zip(lines.items(), _styles(), strict=False):
-        axis.plot(*_thinned(curve), style, linewidth=1.3, label=name)
+        alone = 'o' if len(curve[0]) == 1 else ''  # no line would show it
+        axis.plot(
+          *_thinned(curve), style, linewidth=1.3, marker=alone, label=name
+        )
       if len(lines) > 1:
         axis.legend(fontsize=7)
     return svg(figure)

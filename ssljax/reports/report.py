@@ -207,11 +207,23 @@ def groups(columns: Columns) -> Section:
 def mistakes(columns: Columns) -> Section:
   """The characters that are taken for each other."""
   counts = confusions(columns['prediction'], columns['label'])
+  return confused(counts, f'{sum(map(len, columns["label"])):,} characters')
+
+
+def confused(
+  counts: collections.Counter[tuple[str, str]], among: str
+) -> Section:
+  """What is taken for what, of `among`.
+
+  Args:
+    counts: of (true, read).
+    among: how many there are: '1,000 characters'.
+  """
   wrong = collections.Counter(
     {pair: count for pair, count in counts.items() if len(set(pair)) > 1}
   )
   if not wrong:
-    return Section('Confusions', 'Every character was read rightly.', [])
+    return Section('Confusions', f'No mistakes in {among}.', [])
   rows = [
     (true or '(nothing)', read or '(left out)', count)
     for (true, read), count in wrong.most_common(MISTAKES)
@@ -221,14 +233,11 @@ def mistakes(columns: Columns) -> Section:
   if len(names) <= SQUARES:
     names[-1] = '-'
     said = (
-      'Share of each true character that is read as each other; the last row '
-      'and column, -, are of no character.'
+      'Shares of what is true, a row each, that are taken for something else; '
+      '-, the last row and column, is nothing.'
     )
     blocks.append(plot(plots.matrix(square, names), said))
-  about = (
-    f'{wrong.total():,} mistakes in {sum(map(len, columns["label"])):,} '
-    'characters.'
-  )
+  about = f'{wrong.total():,} mistakes in {among}.'
   return Section('Confusions', about, blocks)
 
 
