@@ -59,6 +59,7 @@ PROCESSES = flags.DEFINE_integer(
 PROCESS = flags.DEFINE_integer(
   'process', None, 'With --coordinator: which process this is, from 0.'
 )
+RECIPES = pathlib.Path(__file__).with_name('configs')
 PATHS = ('config', 'workdir', 'data_dir', 'config.data.directory')
 
 
@@ -67,9 +68,11 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   argv = expanded(argv)
   source = config_argument(argv)
   if source and not pathlib.Path(source.partition(':')[0]).is_file():
+    known = sorted(each.stem for each in RECIPES.glob('*_*.py'))
+    name = pathlib.PurePath(source.partition(':')[0])
     sys.exit(
-      f'Found no file {source.partition(":")[0]!r}; expected a recipe, as '
-      '--config=configs/simclr_ocr.py. See --help.'
+      f'Found no file {str(name)!r}; expected a recipe, as '
+      f'--config=configs/simclr_ocr.py.{suggest(name.stem, known)} See --help.'
     )
   if source:
     # Recipes import `configs.common`, wherever the command is typed.
@@ -85,7 +88,8 @@ def expanded(argv: Sequence[str]) -> list[str]:
   """The arguments with a user's home folder in the place of each `~`.
 
   A shell expands `~` only where a word begins with it, so it leaves
-  `--workdir=~/a` as it is.
+  `--workdir=~/a` as it is. The name of one of the package's own recipes becomes
+  its file.
   """
   found = list(argv)
   for place, (before, argument) in enumerate(
@@ -93,10 +97,34 @@ def expanded(argv: Sequence[str]) -> list[str]:
   ):
     name, equals, value = argument.partition('=')
     if equals and name.lstrip('-') in PATHS:
-      found[place] = f'{name}={os.path.expanduser(value)}'
+      found[place] = f'{name}={_path(name, value)}'
     elif before.lstrip('-') in PATHS and before.startswith('-'):
-      found[place] = os.path.expanduser(argument)
+      found[place] = _path(before, argument)
   return found
+
+
+def _path(flag: str, value: str) -> str:
+  """What a flag names, as a path."""
+  value = os.path.expanduser(value)
+  return recipe(value) if flag.lstrip('-') == 'config' else value
+
+
+def recipe(source: str) -> str:
+  """A recipe of the package by its name, as a file.
+
+  Where there is no such file, `configs/simclr_ocr.py`, `ssljax/simclr_ocr` and
+  `simclr_ocr` are all that of the package.
+
+  Args:
+    source: the name or the file, and what stands behind a colon.
+  """
+  name, colon, argument = source.partition(':')
+  own = RECIPES / f'{pathlib.PurePath(name).stem}.py'
+  folder = str(pathlib.PurePath(name).parent)
+  known = folder in ('.', 'configs', 'ssljax', 'ssljax/configs')
+  if pathlib.Path(name).exists() or not known or not own.is_file():
+    return source
+  return f'{own}{colon}{argument}'
 
 
 def go_on(argv: Sequence[str], run: pathlib.Path, pretrained: bool) -> str:

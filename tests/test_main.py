@@ -627,6 +627,27 @@ def test_labels_that_are_added_later(changed):
   assert 'head ' in stages and 'simclr' not in stages
 
 
+def test_recipes_of_the_package_go_by_their_names(tmp_path, monkeypatch):
+  """Anywhere; a file of the user goes before them."""
+  monkeypatch.chdir(tmp_path)
+  own = str(ROOT / 'ssljax' / 'configs' / 'simclr_ocr.py')
+  for name in ('simclr_ocr', 'ssljax/simclr_ocr', 'configs/simclr_ocr.py'):
+    assert flags.recipe(name) == own
+    given = ['main', f'--config={name}:smoke', '--config', name]
+    assert flags.expanded(given)[1:] == [
+      f'--config={own}:smoke',
+      '--config',
+      own,
+    ]
+  for name in ('other/simclr_ocr.py', 'simclr', '/simclr_ocr.py'):
+    assert flags.recipe(name) == name
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / 'simclr_ocr.py').touch()
+  assert flags.recipe('configs/simclr_ocr.py') == 'configs/simclr_ocr.py'
+  with pytest.raises(SystemExit, match=r"no file 'simclr_ocrs'.*simclr_ocr"):
+    flags.parse_flags(['main', '--config=simclr_ocrs'])
+
+
 def test_a_dry_run_from_another_folder(tmp_path):
   """It says what would run, and leaves nothing that bars the run."""
   own = tmp_path / 'own'
@@ -640,7 +661,7 @@ def test_a_dry_run_from_another_folder(tmp_path):
   done = subprocess.run(
     [
       *(sys.executable, '-m', 'ssljax.main', '--dry_run', '--workdir=~/a'),
-      f'--config={ROOT}/configs/simclr_ocr.py:smoke,data=~/own',
+      '--config=simclr_ocr:smoke,data=~/own',
     ],
     cwd=tmp_path / 'site',
     env=os.environ
