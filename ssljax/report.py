@@ -16,7 +16,7 @@ import collections
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -161,14 +161,16 @@ def _card(
   source = dataset.open(split)
   batch = source.gather([place])
   pixels, width = batch['image'][0], batch['image'].shape[2]
+  assert reader.charset is not None  # or nothing could have been read
   shown = int(batch['width'][0]) if 'width' in batch else width
-  logits = reader.logits(batch['image'], np.array([shown], np.int32))
+  widths = np.array([shown], np.int32)
+  logits = reader.logits(batch['image'], widths)
   frames = looks.frames_of(
     logits,
-    shown_frames([shown], frames=logits.shape[1], width=width),
+    shown_frames(widths, frames=logits.shape[1], width=width),
     reader.charset,
     width,
-    np.array([shown]),
+    widths,
   )
   return Card(
     Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))[:, :shown]),
@@ -231,7 +233,7 @@ def _features(
   found = [looks.neighbours(images, doubt.means(features, shown))]
   if reader.charset is None or not reader.method.learns_labels:
     return found
-  predict = jax.jit(reader.method.predict)
+  predict = jax.jit(_predict(reader))
   parts = evals.outputs_of_text(
     lambda *given: predict(*reader.variables, *given), batches
   )
@@ -241,6 +243,11 @@ def _features(
   drawn = looks.frame_map(features[said], names)
   about = 'Frames that are read as one character should lie together.'
   return [*found, Section('Map of frames', about, drawn) if drawn else None]
+
+
+def _predict(reader: reader_lib.Reader) -> Callable[..., Any]:
+  assert reader.method.predict is not None  # it learns labels
+  return reader.method.predict
 
 
 def _classified(folder: pathlib.Path, source: sources.Source) -> Section | None:
@@ -260,7 +267,7 @@ def _classified(folder: pathlib.Path, source: sources.Source) -> Section | None:
   stage = max(reversed(learn), key=lambda each: bool(run[each]['take']))
   reader, names = reader_lib.load(folder, stage=stage), task.classes
   batches = list(pipeline.evaluation_batches(source, BATCH))
-  predict = jax.jit(reader.method.predict)
+  predict = jax.jit(_predict(reader))
   logits = evals.outputs(
     lambda *given: predict(*reader.variables, *given), batches
   )

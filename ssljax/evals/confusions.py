@@ -21,11 +21,15 @@ def confusions(
   """
   found = collections.Counter()
   for read, true in zip(predictions, labels, strict=True):
-    for kind, a, b, c, d in Levenshtein.opcodes(true, read):
-      if kind in ('equal', 'replace'):
-        found.update(zip(true[a:b], read[c:d], strict=True))
-      found.update((each, NONE) for each in true[a:b] if kind == 'delete')
-      found.update((NONE, each) for each in read[c:d] if kind == 'insert')
+    for step in Levenshtein.opcodes(true, read):
+      left = true[step.src_start : step.src_end]
+      right = read[step.dest_start : step.dest_end]
+      if step.tag == 'delete':
+        found.update((each, NONE) for each in left)
+      elif step.tag == 'insert':
+        found.update((NONE, each) for each in right)
+      else:
+        found.update(zip(left, right, strict=True))
   return found
 
 

@@ -140,8 +140,9 @@ def frame_map(
   # Its threads wait for each other longer than one takes.
   with threadpool_limits(1):
     points = TSNE(random_state=0, perplexity=15).fit_transform(part)
+  shown = [names[int(place)] for place in places]
   said = (
     f'{len(places)} frames of test images by t-SNE of their features, each '
     'drawn as the character that it is read as.'
   )
-  return [plot(plots.scatter(points, [names[k] for k in places]), said)]
+  return [plot(plots.scatter(points, shown), said)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from jaxtyping import Bool, Float, Int, Num
 from matplotlib.figure import Figure
 
@@ -15,7 +16,7 @@ INK = '#010203'  # stands for the page's own colour of text
 COLOURS = ('#2f7fc1', '#d55e00', '#009e73', '#cc79a7', '#b8860b', '#7a6ff0')
 POINTS = 200  # the most of a curve
 LINES = ('-', '--', ':', '-.')
-STYLE = {
+STYLE: Any = {
   'svg.fonttype': 'none',  # the page's font; text stays text
   'svg.hashsalt': 'ssljax',
   'font.size': 9,
@@ -24,13 +25,13 @@ STYLE = {
   'axes.labelcolor': INK,
   'axes.spines.top': False,
   'axes.spines.right': False,
-  'axes.prop_cycle': mpl.cycler(color=COLOURS),
+  'axes.prop_cycle': cycler(color=COLOURS),
   'axes.formatter.limits': (-4, 5),
   'xtick.color': INK,
   'ytick.color': INK,
   'legend.frameon': False,
 }
-Curve = tuple[Sequence[float], Sequence[float]]
+Curve = tuple[Any, Any]  # steps, values: sequences of numbers
 
 
 def svg(figure: Figure) -> str:
