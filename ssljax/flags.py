@@ -122,7 +122,9 @@ def recipe(source: str) -> str:
   own = RECIPES / f'{pathlib.PurePath(name).stem}.py'
   folder = str(pathlib.PurePath(name).parent)
   known = folder in ('.', 'configs', 'ssljax', 'ssljax/configs')
-  if pathlib.Path(name).exists() or not known or not own.is_file():
+  # The other files there are a library, and have no underscore.
+  recipe = '_' in own.stem and own.is_file()
+  if pathlib.Path(name).is_file() or not known or not recipe:
     return source
   return f'{own}{colon}{argument}'
 

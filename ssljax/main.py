@@ -14,6 +14,7 @@ if __name__ == '__main__':
 import contextlib
 import os
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -210,12 +211,14 @@ def main(argv: Sequence[str]) -> None:
 def tell(folder: pathlib.Path, data_dir: str) -> None:
   """Writes the page of a run that has ended, and says where."""
   if hosts.count() > 1:  # the others would wait, and in the end give up
-    print(f'For a page about it: python -m ssljax.report {folder}')
+    words = 'python', '-m', 'ssljax.report', str(folder)
+    words = *words, f'--data_dir={data_dir}'
+    print(f'For a page about it: {shlex.join(words)}')
     return
   try:
     print(f'Report: {report.write([folder], data_dir=data_dir)}')
-  except (UserError, OSError) as error:  # the run itself is complete
-    print(f'Found no way to write its page: {error}', file=sys.stderr)
+  except Exception as error:  # whatever it is, the run itself is complete
+    print(f'Found no way to write its page: {error!r}', file=sys.stderr)
 
 
 def first_stage(folder: pathlib.Path) -> bool:

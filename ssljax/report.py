@@ -16,7 +16,7 @@ import collections
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -67,14 +67,25 @@ def write(
         f'Found no results.json in {folder}; expected a run that has ended. '
         'Run its command again, which goes on where it stopped.'
       )
-  parts = [Part(each.name, sections(each, kept)) for each in folders]
-  if len(folders) > 1:
-    parts.insert(0, Part('Side by side', beside(folders)))
-  names = ', '.join(folder.name for folder in folders)
-  text = page.page(f'Report of {names}', about(folders[0]), parts)
+  names = names_of(folders)
+  runs = dict(zip(names, folders, strict=True))
+  parts = [Part(name, sections(each, kept)) for name, each in runs.items()]
+  if len(runs) > 1:
+    parts.insert(0, Part('Side by side', beside(runs)))
+  told = ' '.join(about(each) for each in folders)
+  text = page.page(f'Report of {", ".join(names)}', told, parts)
   path = pathlib.Path(out).expanduser() if out else folders[0] / NAME
   replace_text(path, text.encode(errors='backslashreplace').decode())
   return path
+
+
+def names_of(folders: Sequence[pathlib.Path]) -> list[str]:
+  """A name for each run: that of its folder, or its path where two share it."""
+  names = [each.name for each in folders]
+  return [
+    name if names.count(name) == 1 else str(folder)
+    for name, folder in zip(names, folders, strict=True)
+  ]
 
 
 def about(folder: pathlib.Path) -> str:
@@ -86,20 +97,20 @@ def about(folder: pathlib.Path) -> str:
   )
 
 
-def beside(folders: Sequence[pathlib.Path]) -> list[Section]:
+def beside(runs: Mapping[str, pathlib.Path]) -> list[Section]:
   """The figures of several runs in one table, and their losses."""
   rows: dict[tuple[str, ...], list[tuple]] = {}  # by the headers above them
-  for folder in folders:
+  for name, folder in runs.items():
     for cells, headers in report.headlines(read_json(folder / 'results.json')):
-      named = [(folder.name, *each) for each in cells]
+      named = [(name, *each) for each in cells]
       rows.setdefault(('run', *headers), []).extend(named)
   blocks = [page.table(each, headers) for headers, each in rows.items()]
   lines = {
-    folder.name: {
+    name: {
       stage: report.lines_of(folder / stage)
       for stage in workdir.recipe_of(folder)
     }
-    for folder in folders
+    for name, folder in runs.items()
   }
   return [Section('All runs', '', [*blocks, *report.together(lines)])]
 
@@ -134,7 +145,7 @@ def looked(
     columns = columns_of(read)
     if 'confidence' in columns:
       found += looks.readings({
-        name: [_card(reader, dataset, columns, row) for row in rows]
+        name: _cards(reader, dataset, columns, rows)
         for name, rows in looks.chosen(columns).items()
       })  # fmt: skip
   split = next(
@@ -143,22 +154,43 @@ def looked(
   )  # fmt: skip
   if split is None:
     return [each for each in found if each is not None]
-  source = dataset.open(split)
-  source = sources.Subset(source, range(min(LOOKED, len(source))))
+  whole = dataset.open(split)
+  # Images with classes may stand in the order of these.
+  order = np.random.default_rng(0).permutation(len(whole))[:LOOKED]
+  source = sources.Subset(whole, order.tolist() if reader.charset is None else
+                          range(min(LOOKED, len(whole))))  # fmt: skip
   found.append(looks.views(_views(reader.config, source)))
-  found += _features(reader, source)
-  if reader.charset is None:
-    found.append(_classified(folder, source))
+  found += _features(reader, source, split)
+  if reader.charset is None and split == 'test':
+    found.append(_classified(folder, whole))
   return [each for each in found if each is not None]
 
 
+def _cards(
+  reader: reader_lib.Reader, dataset: Dataset, columns: Any, rows: Sequence[int]
+) -> list[Card]:
+  """Rows of predictions.csv with their images; without those that are gone."""
+  found = []
+  for row in rows:
+    split = columns['split'][row]
+    # Rendered images stand in their order, which cannot change.
+    place = row - columns['split'].index(split)
+    if files := dataset.files(split):
+      name = columns['file'][row]
+      place = files.index(name) if name in files else None
+    if place is not None:
+      found.append(_card(reader, dataset.open(split), columns, row, place))
+  return found
+
+
 def _card(
-  reader: reader_lib.Reader, dataset: Dataset, columns: Any, row: int
+  reader: reader_lib.Reader,
+  source: sources.Source,
+  columns: Any,
+  row: int,
+  place: int,
 ) -> Card:
-  """A row of predictions.csv with its image and frames."""
-  split = columns['split'][row]
-  place = row - columns['split'].index(split)
-  source = dataset.open(split)
+  """A row of predictions.csv with its image, at its place, and its frames."""
   batch = source.gather([place])
   pixels, width = batch['image'][0], batch['image'].shape[2]
   assert reader.charset is not None  # or nothing could have been read
@@ -205,14 +237,12 @@ def _views(run: Any, source: sources.Source) -> dict[str, np.ndarray]:
       np.rint(127.5 * (np.asarray(view) + 1)).clip(0, 255).astype(np.uint8)
       for view, _ in made
     ]
-    whole = [view for view in whole if view.shape == plain.shape]
-    if whole:
-      found[', '.join([stage, *others])] = np.stack([plain, *whole], axis=1)
+    found[', '.join([stage, *others])] = looks.tiles([plain, *whole])
   return found
 
 
 def _features(
-  reader: reader_lib.Reader, source: sources.Source
+  reader: reader_lib.Reader, source: sources.Source, split: str
 ) -> list[Section | None]:
   """Neighbours and, of text, a map of frames."""
   batches = list(pipeline.evaluation_batches(source, BATCH))
@@ -240,7 +270,7 @@ def _features(
   best = evals.joined(list(parts)).logits.argmax(axis=-1)
   said = (best > 0) & shown
   names = [reader.charset.characters[k - 1] for k in best[said]]
-  drawn = looks.frame_map(features[said], names)
+  drawn = looks.frame_map(features[said], names, split)
   about = 'Frames that are read as one character should lie together.'
   return [*found, Section('Map of frames', about, drawn) if drawn else None]
 
@@ -278,7 +308,7 @@ def _classified(folder: pathlib.Path, source: sources.Source) -> Section | None:
     for true, found in zip(labels, logits.argmax(axis=-1), strict=True)
     if true >= 0
   ]
-  among = f'{len(pairs)} images, classified by {stage}'
+  among = f'{len(pairs):,} test images, classified by {stage}'
   return report.confused(collections.Counter(pairs), among)
 
 
@@ -302,6 +332,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
       path = write(given.workdirs, out=given.out, data_dir=given.data_dir)
   except UserError as error:
     sys.exit(f'{type(error).__name__}: {error}')
+  except (OSError, ValueError, KeyError) as error:
+    sys.exit(
+      f'Found a file of a run that cannot be used ({error!r}); expected what '
+      'the run has written. Its command makes it again.'
+    )
   print(f'Report: {path}')
 
 

@@ -168,13 +168,15 @@ def test_labels_are_text_and_not_tags(page):
 
 
 def test_several_runs_stand_side_by_side(run, data_dir, tmp_path):
-  out = tmp_path / 'both.html'
-  report.main([str(run), str(run), f'--out={out}', f'--data_dir={data_dir}'])
+  out, other = tmp_path / 'both.html', tmp_path / 'one'
+  shutil.copytree(run, other)  # of the same name
+  report.main([str(run), str(other), f'--out={out}', f'--data_dir={data_dir}'])
   page = Page(out.read_text(encoding='utf-8'))
   assert 'Side by side' in page.words
   heads = [each.split('<')[0] for each in page.text.split('<th scope="col">')]
-  assert heads[1:4] == ['run', 'row', 'edit distance accuracy']
+  assert heads[1:4] == ['run', 'row', 'labels']
   assert page.words.count('Figures: 32 labels') == 4  # a link and a heading
+  assert str(other) in page.words and 'loss of pretrain' in page.text
   assert out.stat().st_size < 5e6
 
 

@@ -17,6 +17,7 @@ MOST = 12  # the images of each kind of reading
 ASKED, NEAR = 6, 4  # images whose neighbours are shown, and how many
 POINTS = 400  # of the map
 GAP = 4  # pixels between two images
+MARGIN = 128  # the grey around them
 SCALE = 2  # by which small images are drawn larger
 Frames = list[tuple[float, str, float]]
 
@@ -94,12 +95,31 @@ def views(stages: Mapping[str, np.ndarray]) -> Section | None:
   return Section('Views', about, blocks) if blocks else None
 
 
+def tiles(
+  pictures: Sequence[UInt8[np.ndarray, 'rows h w 3']],
+) -> UInt8[np.ndarray, 'rows columns h w 3']:
+  """Pictures of several sizes beside each other; small ones have a margin."""
+  sizes = [each.shape[1:3] for each in pictures]
+  height, width = (max(side) for side in zip(*sizes, strict=True))
+  return np.stack(
+    [
+      np.pad(
+        each,
+        ((0, 0), (0, height - h), (0, width - w), (0, 0)),
+        constant_values=MARGIN,
+      )
+      for each, (h, w) in zip(pictures, sizes, strict=True)
+    ],
+    axis=1,
+  )
+
+
 def _grid(pictures: UInt8[np.ndarray, 'rows columns h w 3']) -> Image.Image:
   rows, columns, height, width, _ = pictures.shape
   canvas = Image.new(
     'RGB',
     (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP),
-    (128, 128, 128),
+    (MARGIN, MARGIN, MARGIN),
   )
   for row in range(rows):
     for column in range(columns):
@@ -125,13 +145,15 @@ def neighbours(
 
 
 def frame_map(
-  features: Float[np.ndarray, 'frames d'], names: Sequence[str]
+  features: Float[np.ndarray, 'frames d'], names: Sequence[str], split: str
 ) -> list[Markup]:
   """Frames in the plane, by t-SNE, each drawn as the character it reads."""
   from sklearn.decomposition import PCA
   from sklearn.manifold import TSNE
 
-  if len(features) < 50:
+  # Of features that have collapsed, t-SNE would end the process.
+  distinct = len(np.unique(features.round(5), axis=0))
+  if distinct < 50 or not np.isfinite(features).all():
     return []
   draw = np.random.default_rng(0)
   places = draw.permutation(len(features))[:POINTS]
@@ -142,7 +164,7 @@ def frame_map(
     points = TSNE(random_state=0, perplexity=15).fit_transform(part)
   shown = [names[int(place)] for place in places]
   said = (
-    f'{len(places)} frames of test images by t-SNE of their features, each '
-    'drawn as the character that it is read as.'
+    f'{len(places)} frames of images of {split} by t-SNE of their features, '
+    'each drawn as the character that it is read as.'
   )
   return [plot(plots.scatter(points, shown), said)]

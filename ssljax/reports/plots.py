@@ -1,6 +1,7 @@
 """Plots of the report, as SVG that takes its colours from the page."""
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,12 @@ INK = '#010203'  # stands for the page's own colour of text
 # blind too.
 COLOURS = ('#2f7fc1', '#d55e00', '#009e73', '#cc79a7', '#b8860b', '#7a6ff0')
 POINTS = 200  # the most of a curve
+LONGEST = 24  # the most characters of a name
 LINES = ('-', '--', ':', '-.')
 STYLE: Any = {
   'svg.fonttype': 'none',  # the page's font; text stays text
   'svg.hashsalt': 'ssljax',
+  'text.parse_math': False,  # names of the user may have a $
   'font.size': 9,
   'text.color': INK,
   'axes.edgecolor': INK,
@@ -37,7 +40,12 @@ Curve = tuple[Any, Any]  # steps, values: sequences of numbers
 def svg(figure: Figure) -> str:
   """The figure as an element of a page."""
   file = io.StringIO()
-  figure.savefig(file, format='svg', transparent=True, metadata={'Date': None})
+  with warnings.catch_warnings():
+    # The page's font draws the text, whatever matplotlib's own lacks.
+    warnings.filterwarnings('ignore', message='Glyph')
+    figure.savefig(
+      file, format='svg', transparent=True, metadata={'Date': None}
+    )
   text = file.getvalue()
   return text[text.index('<svg') :].replace(INK, 'currentColor')
 
@@ -62,15 +70,27 @@ def curves(panels: Mapping[str, Mapping[str, Curve]]) -> str:
     for axis in axes[len(panels) :]:
       axis.set_visible(False)
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
-      axis.set_title(title, fontsize=9)
+      axis.set_title(_said(title), fontsize=9)
       for (name, curve), style in zip(lines.items(), _styles(), strict=False):
         alone = 'o' if len(curve[0]) == 1 else ''  # no line would show it
         axis.plot(
-          *_thinned(curve), style, linewidth=1.3, marker=alone, label=name
+          *_thinned(curve),
+          style,
+          linewidth=1.3,
+          marker=alone,
+          label=_said(name),
         )
       if len(lines) > 1:
         axis.legend(fontsize=7)
     return svg(figure)
+
+
+def _said(name: str) -> str:
+  """A name as matplotlib shows it; it hides those that begin with '_'."""
+  name = name.encode(errors='backslashreplace').decode()
+  if len(name) > LONGEST:  # the end of a path tells more
+    name = f'…{name[-LONGEST:]}'
+  return f'\u200b{name}' if name.startswith('_') else name
 
 
 def _styles() -> Iterator[str]:
@@ -93,7 +113,7 @@ def against(curves: Mapping[str, Curve], across: str, up: str) -> str:
   with mpl.rc_context(STYLE):
     figure, (axis,) = _figure(1, size=(5.2, 3.2))
     for name, (x, y) in curves.items():
-      axis.plot(x, y, 'o-', label=name)
+      axis.plot(x, y, 'o-', label=_said(name))
     axis.set(xlabel=across, ylabel=up, xscale='symlog')
     axis.legend()
     return svg(figure)
@@ -136,9 +156,10 @@ def matrix(counts: Int[np.ndarray, 'n n'], names: Sequence[str]) -> str:
   with mpl.rc_context(STYLE):
     figure, (axis,) = _figure(1, size=(side + 0.8, side))
     image = axis.pcolormesh(share, cmap='Blues', vmin=0, rasterized=True)
-    places = np.arange(len(names)) + 0.5
-    axis.set_xticks(places, names)
-    axis.set_yticks(places, names)
+    places, shown = np.arange(len(names)) + 0.5, list(map(_said, names))
+    turned = 90 if max(map(len, names)) > 2 else 0
+    axis.set_xticks(places, shown, rotation=turned)
+    axis.set_yticks(places, shown)
     axis.tick_params(length=0, labelsize=8)
     axis.invert_yaxis()
     axis.set(xlabel='read as', ylabel='true', aspect='equal')
@@ -157,7 +178,5 @@ def scatter(points: Num[np.ndarray, 'n 2'], names: Sequence[str]) -> str:
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     place: Any
     for place, name in zip(points, names, strict=True):
-      axis.text(
-        *place, name.replace('$', r'\$'), fontsize=7, color=colours[name]
-      )
+      axis.text(*place, _said(name), fontsize=7, color=colours[name])
     return svg(figure)

@@ -13,9 +13,9 @@ from PIL import Image
 from ssljax import durable, evals, workdir
 from ssljax.evals.confusions import NONE, confusions, matrix
 from ssljax.records import read_json
-from ssljax.reports import confidence, features, plots, readings
+from ssljax.reports import confidence, features, plots, readings, sheet
 from ssljax.reports.page import Section, picture, plain, plot, table
-from ssljax.reports.tables import Cells
+from ssljax.reports.tables import FEWEST, TOO_FEW, Cells
 
 LAST = 'Training', 'Data and stages', 'Cost'  # sections that end the page
 MISTAKES = 15  # the most pairs of characters that are listed
@@ -41,11 +41,16 @@ def lines_of(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def headlines(results: Mapping[str, Any]) -> list[Cells]:
-  """The table of each label set, or that of images."""
+  """The table of images, or of each label set, which is its second column."""
   if 'rows' in results:
     rows = results['rows']
     return [features.figures_cells(rows)] if rows else []
-  return [readings.figures_cells(results[name]) for name in label_sets(results)]
+  found = []
+  for name in label_sets(results):
+    cells, (first, *headers) = readings.figures_cells(results[name])
+    cells = [(row, name, *others) for row, *others in cells]
+    found.append((cells, (first, 'labels', *headers)))
+  return found
 
 
 def label_sets(results: Mapping[str, Any]) -> list[str]:
@@ -76,8 +81,9 @@ def figures(results: Mapping[str, Any]) -> Iterable[Section]:
       table(*readings.figures_cells(part)),
       table(*readings.layouts_cells(part), caption=readings.PAIRED),
     ]
-    if cells := confidence.cells(part['rows']):
-      blocks += [table(*each) for each in cells]
+    first = next(iter(part['rows'].values()))
+    if first['figures']['test']['count'] >= FEWEST:
+      blocks += [table(*each) for each in confidence.cells(part['rows'])]
     yield Section(f'Figures: {name}', readings.told(part), blocks)
   curves = against_labels(results[name]['rows'] for name in sets)
   if curves:
@@ -90,16 +96,18 @@ def against_labels(
   parts: Iterable[Mapping[str, Any]],
 ) -> dict[str, tuple[list[int], list[float]]]:
   """By row, labels and accuracy, where there are several numbers of labels."""
-  found: dict[str, dict[int, float]] = collections.defaultdict(dict)
+  found: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
   for rows in parts:
     for name, row in rows.items():
       value = row['figures']['test']['edit_distance_accuracy']['value']
-      found[name][row['labels']] = value
-  return {
-    name: (sorted(curve), [curve[labels] for labels in sorted(curve)])
-    for name, curve in found.items()
-    if len(curve) > 1
-  }
+      found[name].append((row['labels'], value))
+  curves = {}
+  for name, points in found.items():
+    labels, values = zip(*sorted(points), strict=True)
+    # Sets of as many labels differ in something else, and are no curve.
+    if 1 < len(labels) == len(set(labels)):
+      curves[name] = list(labels), list(values)
+  return curves
 
 
 def training(stages: Mapping[str, Lines]) -> Section:
@@ -148,14 +156,14 @@ def together(runs: Mapping[str, Mapping[str, Lines]]) -> list[Markup]:
   return [plot(plots.curves(panels), 'Losses over steps, a line a run.')]
 
 
-def believed(lines: Lines) -> Section | None:
+def believed(stages: Mapping[str, Lines]) -> Section | None:
   """What self-training took its own labels to be worth."""
-  found = curves_of(lines)
-  panels = {
-    name: {name: found[name]}
-    for name in BELIEFS
-    if name in found and 'labelled_share' in found
-  }
+  panels: dict[str, dict[str, plots.Curve]] = {}
+  for stage, lines in stages.items():
+    found = curves_of(lines)
+    for name in BELIEFS:
+      if name in found and 'labelled_share' in found:
+        panels.setdefault(name, {})[stage] = found[name]
   if not panels:
     return None
   about = '; '.join(f'{name}: {BELIEFS[name]}' for name in panels) + '.'
@@ -165,7 +173,7 @@ def believed(lines: Lines) -> Section | None:
   )
 
 
-def groups(columns: Columns) -> Section:
+def groups(columns: Columns, stage: str) -> Section:
   """Figures of the test images by split, layout, length and character."""
   labels, read = columns['label'], columns['prediction']
   samples = evals.per_sample(read, labels)
@@ -196,18 +204,25 @@ def groups(columns: Columns) -> Section:
   for (true, _), count in counts.items():
     seen[true] += count
   cells = [
-    (each, seen[each], counts[each, each] / seen[each], counts[NONE, each])
+    (
+      _seen(each),
+      seen[each],
+      counts[each, each] / seen[each],
+      counts[NONE, each],
+    )
     for each in sorted(seen.keys() - {NONE})
   ]
   headers = 'character', 'in labels', 'read rightly', 'read where none is'
   blocks.append(table(cells, headers))
-  return Section('Where it reads well', 'Of the test images.', blocks)
+  about = f'By {stage}, of {len(labels):,} test images.'
+  return Section('Where it reads well', about, blocks)
 
 
-def mistakes(columns: Columns) -> Section:
+def mistakes(columns: Columns, stage: str) -> Section:
   """The characters that are taken for each other."""
   counts = confusions(columns['prediction'], columns['label'])
-  return confused(counts, f'{sum(map(len, columns["label"])):,} characters')
+  total = sum(map(len, columns['label']))
+  return confused(counts, f'{total:,} characters that {stage} has read')
 
 
 def confused(
@@ -225,51 +240,56 @@ def confused(
   if not wrong:
     return Section('Confusions', f'No mistakes in {among}.', [])
   rows = [
-    (true or '(nothing)', read or '(left out)', count)
+    (_seen(true) or '(nothing)', _seen(read) or '(left out)', count)
     for (true, read), count in wrong.most_common(MISTAKES)
   ]
   blocks = [table(rows, ('true', 'read as', 'times'))]
   square, names = matrix(counts)
   if len(names) <= SQUARES:
-    names[-1] = '-'
-    said = (
-      'Shares of what is true, a row each, that are taken for something else; '
-      '-, the last row and column, is nothing.'
-    )
+    said = 'Shares of what is true, a row each, taken for something else.'
+    names = [_seen(name) or '(none)' for name in names]
     blocks.append(plot(plots.matrix(square, names), said))
   about = f'{wrong.total():,} mistakes in {among}.'
   return Section('Confusions', about, blocks)
 
 
-def sureness(columns: Columns) -> Section:
+def _seen(name: str) -> str:
+  """A character or a class, also where it is a space."""
+  return '\u2423' if name == ' ' else name
+
+
+def sureness(columns: Columns, stage: str) -> Section:
   """Calibration, and what is gained by abstaining."""
   sure = np.array(columns['confidence'], float)
+  if len(sure) < FEWEST:
+    return Section('Confidence', f'{len(sure)} images: {TOO_FEW}.', [])
   pairs = zip(columns['prediction'], columns['label'], strict=True)
   right = np.array([read == label for read, label in pairs])
   said = (
     'Left: how often readings of a confidence are right; on the dashed line it '
     'is what it says. Right: exact match of the most confident images.'
   )
-  drawn = plots.confidence(sure, right)
-  return Section('Confidence', '', [plot(drawn, said)])
+  about = f'Of {stage}, on {len(sure):,} test images.'
+  return Section(
+    'Confidence', about, [plot(plots.confidence(sure, right), said)]
+  )
 
 
 def cost(folder: pathlib.Path, stages: Mapping[str, Lines]) -> Section:
   """What each stage took."""
-  config, rows = read_json(folder / 'config.json'), []
+  rows = []
   for stage, lines in stages.items():
     done = read_json(folder / stage / 'stage.json')
     if not done.get('steps') or not lines:
       continue
     seconds = lines[-1]['seconds']
-    images = done['steps'] * config[stage]['batch_size']
     rows.append((
       stage,
       done['steps'],
       done['examples'],
       done['labels'],
       f'{seconds:,.0f}',
-      round(images / max(seconds, 1e-9)),
+      round(done['examples'] / max(seconds, 1e-9)),
       done['flops'] / 1e12,
     ))  # fmt: skip
   headers = 'stage', 'steps', 'examples', 'labels', 'seconds', 'images/s'
@@ -286,9 +306,6 @@ def pretext(folder: pathlib.Path, stages: Iterable[str]) -> Section | None:
       said = f'Stage {stage} at step {int(drawn[-1].stem):,}.'
       with Image.open(drawn[-1]) as image:
         blocks.append(picture(image.convert('RGB'), said))
-    if (sheet := folder / stage / 'sheet.png').exists():
-      with Image.open(sheet) as image:
-        blocks.append(picture(image.convert('RGB'), f'Readings of {stage}.'))
   about = (
     'A row an image: what the task was given, what it made of it, and what it '
     'should have made.'
@@ -296,6 +313,16 @@ def pretext(folder: pathlib.Path, stages: Iterable[str]) -> Section | None:
   return (
     Section('Pictures of the pretext task', about, blocks) if blocks else None
   )
+
+
+def sheets(folder: pathlib.Path) -> Section | None:
+  """Readings of images without labels, where there are none to test with."""
+  blocks = []
+  for stage, path in sheet.found(folder).items():
+    with Image.open(folder / path) as image:
+      blocks.append(picture(image.convert('RGB'), f'Readings of {stage}.'))
+  about = 'There are no labelled images to test with.'
+  return Section('Readings', about, blocks) if blocks else None
 
 
 def summary(folder: pathlib.Path) -> Section | None:
@@ -320,14 +347,14 @@ def of_files(folder: pathlib.Path, product: str) -> list[Section]:
     if workdir.is_finished(folder / each)
   ]
   stages = {each: lines_of(folder / each) for each in recipe}
-  found: list[Section | None] = [*figures(results), training(stages)]
-  found += [believed(stages.get('self_train', ()))]
+  found = [*figures(results), training(stages), believed(stages)]
   read = folder / product / 'predictions.csv'
   if read.exists():
     columns = readings.columns_of(read)
-    parts: Sequence[Callable[[Columns], Section]] = groups, mistakes
+    parts: Sequence[Callable[..., Section]] = groups, mistakes
     if 'confidence' in columns:
       parts = *parts, sureness
-    found += [part(columns) for part in parts]
-  found += [pretext(folder, recipe), summary(folder), cost(folder, stages)]
+    found += [part(columns, product) for part in parts]
+  found += [sheets(folder), pretext(folder, recipe)]
+  found += [summary(folder), cost(folder, stages)]
   return [each for each in found if each is not None]
