@@ -272,7 +272,7 @@ def told(part: Mapping[str, Any]) -> str:
   count = first['figures']['test']['count']
   if count < FEWEST:
     return (
-      f'{count} test images; {TOO_FEW}. A figure needs at least {FEWEST} '
+      f'{count} test images: {TOO_FEW}. A figure needs at least {FEWEST} '
       'labelled images to test with, better 100; the readings of those here '
       'are in predictions.csv.'
     )
