@@ -13,6 +13,7 @@ if __name__ == '__main__':
 
 import argparse
 import collections
+import functools
 import os
 import pathlib
 import sys
@@ -29,7 +30,7 @@ from ssljax.data import datasets, pipeline, sources
 from ssljax.data.datasets import Dataset
 from ssljax.errors import UserError
 from ssljax.evals import doubt
-from ssljax.records import json_text, read_json, replace_text
+from ssljax.records import json_text, read_json, read_lines, replace_text
 from ssljax.reports import looks, page, report
 from ssljax.reports.page import Card, Part, Section
 from ssljax.reports.readings import columns_of
@@ -107,7 +108,7 @@ def beside(runs: Mapping[str, pathlib.Path]) -> list[Section]:
   blocks = [page.table(each, headers) for headers, each in rows.items()]
   lines = {
     name: {
-      stage: report.lines_of(folder / stage)
+      stage: read_lines(folder / stage / 'metrics.jsonl')
       for stage in workdir.recipe_of(folder)
     }
     for name, folder in runs.items()
@@ -246,10 +247,8 @@ def _features(
 ) -> list[Section | None]:
   """Neighbours and, of text, a map of frames."""
   batches = list(pipeline.evaluation_batches(source, BATCH))
-  encode = jax.jit(reader.method.encode)
-  features = evals.outputs(
-    lambda *given: encode(*reader.variables, *given), batches
-  ).astype(np.float32)
+  encode = functools.partial(jax.jit(reader.method.encode), *reader.variables)
+  features = evals.outputs(encode, batches).astype(np.float32)
   valid = np.concatenate([each['valid'] for each in batches])
   images = np.concatenate([each['image'] for each in batches])[valid]
   images = np.broadcast_to(images, (*images.shape[:3], 3))
@@ -263,10 +262,7 @@ def _features(
   found = [looks.neighbours(images, doubt.means(features, shown))]
   if reader.charset is None or not reader.method.learns_labels:
     return found
-  predict = jax.jit(_predict(reader))
-  parts = evals.outputs_of_text(
-    lambda *given: predict(*reader.variables, *given), batches
-  )
+  parts = evals.outputs_of_text(_predict(reader), batches)
   best = evals.joined(list(parts)).logits.argmax(axis=-1)
   said = (best > 0) & shown
   names = [reader.charset.characters[k - 1] for k in best[said]]
@@ -277,7 +273,7 @@ def _features(
 
 def _predict(reader: reader_lib.Reader) -> Callable[..., Any]:
   assert reader.method.predict is not None  # it learns labels
-  return reader.method.predict
+  return functools.partial(jax.jit(reader.method.predict), *reader.variables)
 
 
 def _classified(folder: pathlib.Path, source: sources.Source) -> Section | None:
@@ -293,14 +289,10 @@ def _classified(folder: pathlib.Path, source: sources.Source) -> Section | None:
   ]
   if not learn or not task.classes:
     return None
-  # One that starts from what was pretrained goes before a baseline.
-  stage = max(reversed(learn), key=lambda each: bool(run[each]['take']))
+  stage = trained.preferred(run, learn)
   reader, names = reader_lib.load(folder, stage=stage), task.classes
   batches = list(pipeline.evaluation_batches(source, BATCH))
-  predict = jax.jit(_predict(reader))
-  logits = evals.outputs(
-    lambda *given: predict(*reader.variables, *given), batches
-  )
+  logits = evals.outputs(_predict(reader), batches)
   valid = np.concatenate([each['valid'] for each in batches])
   labels = np.concatenate([each['label'] for each in batches])[valid]
   pairs = [

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from markupsafe import Markup
 from PIL import Image
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from ssljax.evals.doubt import directions
@@ -33,9 +34,7 @@ def frames_of(
 
   Places go from 0 to 1 over the part of an image that is no padding.
   """
-  logits = logits - logits.max(axis=-1, keepdims=True)
-  odds = np.exp(logits)
-  odds /= odds.sum(axis=-1, keepdims=True)
+  odds = softmax(logits, axis=-1)
   best, found = odds.argmax(axis=-1), []
   time = logits.shape[1]
   for image, row in enumerate(best):

@@ -1,7 +1,6 @@
 """The sections of a report that the files of a run fill."""
 
 import collections
-import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,9 +9,9 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from ssljax import durable, evals, workdir
+from ssljax import evals, workdir
 from ssljax.evals.confusions import NONE, confusions, matrix
-from ssljax.records import read_json
+from ssljax.records import read_json, read_lines
 from ssljax.reports import confidence, features, plots, readings, sheet
 from ssljax.reports.page import Section, picture, plain, plot, table
 from ssljax.reports.tables import FEWEST, TOO_FEW, Cells
@@ -29,15 +28,6 @@ BELIEFS = {
 }
 Columns = Mapping[str, Sequence[str]]
 Lines = Sequence[Mapping[str, Any]]
-
-
-def lines_of(folder: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of a stage's log."""
-  path = folder / 'metrics.jsonl'
-  if not path.exists():
-    return []
-  text = durable.read_bytes(path).decode()
-  return [json.loads(line) for line in text.splitlines()]
 
 
 def headlines(results: Mapping[str, Any]) -> list[Cells]:
@@ -128,18 +118,15 @@ def training(stages: Mapping[str, Lines]) -> Section:
 
 
 def curves_of(lines: Lines) -> dict[str, plots.Curve]:
-  """(steps, values) by name; numbers that are not finite are left out."""
+  """(steps, values) by name, where the log has a number."""
   names = dict.fromkeys(name for line in lines for name in line)
   found = {}
-  for name in names.keys() - {'step', 'seconds'}:
-    pairs = [
-      (line['step'], line[name])
-      for line in lines
-      if isinstance(line.get(name), int | float)
-    ]
-    if pairs:
-      found[name] = tuple(zip(*pairs, strict=True))
-  return {name: found[name] for name in names if name in found}
+  for name in names:
+    if name in ('step', 'seconds'):
+      continue
+    pairs = [(line['step'], line[name]) for line in lines if name in line]
+    found[name] = tuple(zip(*pairs, strict=True))
+  return found
 
 
 def together(runs: Mapping[str, Mapping[str, Lines]]) -> list[Markup]:
@@ -346,7 +333,9 @@ def of_files(folder: pathlib.Path, product: str) -> list[Section]:
     for each in workdir.recipe_of(folder)
     if workdir.is_finished(folder / each)
   ]
-  stages = {each: lines_of(folder / each) for each in recipe}
+  stages = {
+    each: read_lines(folder / each / 'metrics.jsonl') for each in recipe
+  }
   found = [*figures(results), training(stages), believed(stages)]
   read = folder / product / 'predictions.csv'
   if read.exists():
