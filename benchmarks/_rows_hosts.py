@@ -80,8 +80,6 @@ def survivor(
           if number is None and process == which else []),
       ],
       cwd=ROOT,
-      # gRPC would ask a proxy for the way to this machine.
-      env=os.environ | {'no_proxy': 'localhost'},
       stdout=subprocess.DEVNULL,
       stderr=(folder / f'{process}.log').open('w'),
     )

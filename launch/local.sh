@@ -26,9 +26,6 @@ if [[ ! "$count" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
 fi
 shift
 
-# gRPC would ask a proxy for the way to this machine.
-export no_proxy="localhost${no_proxy:+,$no_proxy}"
-
 declare -A left=() # the processes that have not ended yet
 stop() {
   for child in "${!left[@]}"; do

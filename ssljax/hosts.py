@@ -85,6 +85,7 @@ def start(
       f'{processes - 1}. Number the processes from 0.'
     )
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  without_proxy(coordinator)
   before = signal.getsignal(signal.SIGTERM)
   jax.distributed.initialize(
     coordinator,
@@ -96,6 +97,16 @@ def start(
   )
   # JAX's own handler, for a service that Orbax asks for, swallows the signal.
   signal.signal(signal.SIGTERM, before)
+
+
+def without_proxy(coordinator: str | None) -> None:
+  """Has gRPC go to process 0 itself, where the environment names a proxy."""
+  if coordinator is not None:
+    # The first of these that is set is the one that gRPC reads.
+    names = ('no_grpc_proxy', 'no_proxy')
+    others = [os.environ[name] for name in names if os.environ.get(name)][:1]
+    host = coordinator.rpartition(':')[0]
+    os.environ['no_grpc_proxy'] = ','.join([*others, host])
 
 
 def gpus(environment: Any) -> list[int] | None:

@@ -32,6 +32,7 @@ def start(processes, **options):
     '--xla_cpu_multi_thread_eigen=false',
     'OMP_NUM_THREADS': '1',
     'PYTHONPATH': str(ROOT),
+    'http_proxy': 'http://127.0.0.1:9',  # not there, and not to be asked
   }
   started = []
   for process in range(processes):
