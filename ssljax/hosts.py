@@ -106,7 +106,7 @@ def without_proxy(coordinator: str | None) -> None:
     names = ('no_grpc_proxy', 'no_proxy')
     others = [os.environ[name] for name in names if os.environ.get(name)][:1]
     host = coordinator.rpartition(':')[0]
-    os.environ['no_grpc_proxy'] = ','.join([*others, host])
+    os.environ.update(no_grpc_proxy=','.join([*others, host]))
 
 
 def gpus(environment: Any) -> list[int] | None:

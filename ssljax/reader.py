@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ssljax import best as best_lib
-from ssljax import decoding, process, trained
+from ssljax import decoding, process, shipped, trained
 from ssljax.checkpoint import read
 from ssljax.core import Method
 from ssljax.data import inputs
@@ -33,7 +33,7 @@ class Reader:
   the name of the stage, and processes that were started by spawn can use it.
 
   Attributes:
-    folder: of the stage.
+    folder: of the stage, or of the export.
     stage: its name.
     config: of its run, as a dict.
     charset: the characters that its head can read; None of a run on images
@@ -44,40 +44,48 @@ class Reader:
       share of such readings that are right; 1 if the run has not chosen one.
     method: what was trained.
     variables: its params and its state, on the device.
+    figures: of its stage, as `stage.json` has them.
+    stride: the columns of a frame; None of features without time.
+    part: 'reader', or 'encoder' if nothing else was exported.
   """
 
   def __init__(
     self,
     folder: pathlib.Path,
     *,
+    stage: str,
     task: Task,
     method: Method,
-    state: Mapping[str, Any],
+    variables: tuple[Any, ...],
     run: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    part: str = 'reader',
     best: bool = False,
   ):
-    """Takes the folder of a stage, its method, and the config of its run."""
+    """Takes a stage, its method, and the config of its run; see `load`."""
     process.check_not_forked()
-    self.folder, self.stage, self._best = folder, folder.name, best
+    self.folder, self.stage, self._best = folder, stage, best
     self.charset, self._fit = task.charset, task.fit
-    self.config = run
+    self.config, self.part = run, part
     shape = task.metadata['preprocessing']
     self.height, self.width = shape['height'], shape['width']
-    figures = read_json(folder / 'stage.json')
+    self.figures = figures
     self.temperature = figures.get('calibration', {}).get('temperature', 1.0)
     self.method = method
-    self.variables = jax.device_put((state['params'], state['method_state']))
+    self.variables = jax.device_put(variables)
+    self.stride = trained.stride_of(run, stage)
     size = self.height, self.width
     self._encode = Program(method.encode, self.variables, size)
     self._predict = None
     can_read = task.charset is not None and method.learns_labels
-    if can_read and method.predict is not None:
-      stride = trained.stride_of(run, self.stage)
+    if can_read and method.predict is not None and part == 'reader':
       self._predict = Program(
-        method.predict, self.variables, size, stride=stride
+        method.predict, self.variables, size, stride=self.stride
       )
 
   def __reduce__(self):
+    if shipped.is_export(self.folder):
+      return reopened, (self.folder,)
     return reopened, (self.folder.parent, self.stage, self._best)
 
   def encode(self, images: Any) -> np.ndarray:
@@ -93,9 +101,9 @@ class Reader:
     found = []
     for chunk in self.fitted(images):
       raise_first(chunk)
-      found.append(self._encode(*stacked(chunk)))
+      found.append(self.features(*stacked(chunk)))
     if found:
-      return np.concatenate(found).astype(np.float32)
+      return np.concatenate(found)
     return np.empty((0, *self._encode.shape), np.float32)
 
   @overload
@@ -204,14 +212,23 @@ class Reader:
 
     return readings()
 
+  def features(self, pixels: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """float32 `(n, d)` or `(n, time, d)` of 1 to 64 images from `fitted`."""
+    return self._encode(pixels, widths).astype(np.float32)
+
   def logits(self, pixels: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """float32 `(n, frames, classes)` of up to 64 images from `fitted`."""
+    """float32 `(n, frames, classes)` of 1 to 64 images from `fitted`."""
     return self._readable()[1](pixels, widths)
 
   def _readable(self) -> tuple[Charset, Program]:
     """What reading needs; refuses a stage that cannot read."""
     if self._predict is not None and self.charset is not None:
       return self.charset, self._predict
+    if self.part != 'reader':
+      raise UserError(
+        f'Found {self.folder}, an export of an encoder alone; expected one of '
+        'a reader. Export the run without --part.'
+      )
     best = trained.preferred(self.config, self.config['recipe'])
     remedy = f'Use ssljax.load(workdir, stage={best!r}).'
     if not trained.reads(self.config, best):
@@ -270,7 +287,7 @@ class Unopened:
 
 
 def reopened(
-  workdir: pathlib.Path, stage: str, best: bool = False
+  workdir: pathlib.Path, stage: str | None = None, best: bool = False
 ) -> Reader | Unopened:
   """What a pickled `Reader` becomes."""
   try:
@@ -285,14 +302,15 @@ def load(
   stage: str | None = None,
   best: bool = False,
 ) -> Reader:
-  """Opens a trained run.
+  """Opens a trained run, or an export of one.
 
   What it compiles is kept in `compiled` of $SSLJAX_DATA_DIR, by default
   ~/.cache/ssljax, so that the next process starts sooner, unless
   JAX has a compilation cache already.
 
   Args:
-    workdir: what a run printed as `Trained run`, or a stage's folder in it.
+    workdir: what a run printed as `Trained run`, or a stage's folder in it; or
+      an export as safetensors or StableHLO.
     stage: of its recipe; by default the one that the recipe is for.
     best: whether to read the checkpoint that was the best by validation, which
       a run keeps with --config.keep_best; by default the last.
@@ -302,6 +320,8 @@ def load(
   """
   process.check_not_forked()
   folder = pathlib.Path(workdir).expanduser().absolute()
+  if shipped.is_export(folder):
+    return _exported(folder, stage, best)
   if stage is None and not is_run(folder) and is_run(folder.parent):
     folder, stage = folder.parent, folder.name
   run = trained.described(folder)
@@ -320,9 +340,47 @@ def load(
   config, task, method = trained.made(saved.metadata, stage)
   return Reader(
     folder / stage,
+    stage=stage,
     task=task,
     method=method,
-    state=saved.state,
+    variables=(saved.state['params'], saved.state['method_state']),
     run=config,
+    figures=read_json(folder / stage / 'stage.json'),
     best=best,
+  )
+
+
+def _without_features(*arguments: Any) -> jax.Array:
+  raise UserError(
+    'Found a program that gives texts alone; expected one that gives features. '
+    'Export the run by --part=encoder, or by --format=safetensors.'
+  )
+
+
+def _exported(folder: pathlib.Path, stage: str | None, best: bool) -> Reader:
+  """Opens the folder of an export."""
+  found = shipped.described(folder)
+  if best or stage not in (None, found.get('stage')):
+    raise UserError(
+      f'Found an export of the stage {found.get("stage")!r}; expected no other '
+      'stage or checkpoint to be asked for. Leave it out, or load the run.'
+    )
+  config, task, method = trained.made(found, found['stage'])
+  if found['format'] == 'safetensors':
+    variables = shipped.variables_in(folder)
+  else:
+    variables, function = (), shipped.function_in(folder)
+    if found['part'] == 'encoder':
+      method = method._replace(encode=function)
+    else:
+      method = method._replace(encode=_without_features, predict=function)
+  return Reader(
+    folder,
+    stage=found['stage'],
+    task=task,
+    method=method,
+    variables=variables,
+    run=config,
+    figures=found['figures'],
+    part=found['part'],
   )

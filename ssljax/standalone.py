@@ -69,8 +69,12 @@ def load(path: pathlib.Path) -> ModuleType:
   try:
     spec.loader.exec_module(module)
   except ImportError as error:
-    raise UserError(
-      f'Found no {error.name}; expected what an exported reader needs. Install '
-      "it: pip install 'ssljax[export]'"
-    ) from None
+    raise missing(error.name) from None
   return module
+
+
+def missing(package: str | None) -> UserError:
+  return UserError(
+    f'Found no {package}; expected what an export as ONNX needs. Install it: '
+    "pip install 'ssljax[export]'"
+  )

@@ -57,8 +57,8 @@ class ConvNet(nn.Module):
       )(x)
       x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
       sow(self, f'level{level}', x)
-    cells = (len(x), self.grid, self.grid, x.shape[-1])
+    cells = (x.shape[0], self.grid, self.grid, x.shape[-1])
     if x.shape != cells:
       x = jax.image.resize(x, cells, 'linear')
-    x = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
+    x = nn.Dense(self.width, dtype=self.dtype)(x.reshape(x.shape[0], -1))
     return nn.LayerNorm(dtype=jnp.float32)(x)

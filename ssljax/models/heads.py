@@ -206,4 +206,4 @@ class Positionwise(nn.Module):
       split_rngs={'params': True},
     )
     x = nn.relu(dense(self.width)(x))
-    return x.reshape(len(x), -1)
+    return x.reshape(x.shape[0], -1)

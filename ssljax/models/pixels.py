@@ -17,4 +17,4 @@ class Pixels(nn.Module):
   ) -> Float[Array, 'b d']:
     # Part of every encoder's signature; this encoder ignores both.
     del train, mask
-    return images.reshape(len(images), -1)
+    return images.reshape(images.shape[0], -1)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ssljax.errors import check_known
@@ -73,7 +72,9 @@ class ResNet(nn.Module):
     else:
       x = nn.relu(self._norm(train)(self._conv(self.width, 7, 2)(x)))
       sow(self, 'stem', x)
-      x = nn.pool(x, -jnp.inf, lax.max, (3, 3), (2, 2), ((1, 1), (1, 1)))
+      # Zeros change no maximum of what has gone through a relu.
+      x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+      x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
     block = self._bottleneck if self.bottleneck else self._basic
     for stage, count in enumerate(self.blocks):
       for place in range(count):

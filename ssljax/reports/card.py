@@ -1,4 +1,4 @@
-"""The model card of an exported reader."""
+"""The model card of an export."""
 
 import textwrap
 from collections.abc import Mapping
@@ -8,23 +8,15 @@ from ssljax.reports.tables import FEWEST, TOO_FEW, table
 
 FIGURES = ('edit_distance_accuracy', 'exact_match', 'character_error_rate')
 
-CARD = """# A reader of text in images
+CARD = """# {title}
 
-It reads one line of text in an image: {characters} characters, `{shown}`. Every
-image is fitted to a frame of {height} x {width} pixels, its aspect kept.
+{what}
 
-```
-pip install numpy pillow onnxruntime
-python onnx_reader.py image.png
-```
+{use}
 
-Each line of the output has the file, the text and the confidence, the
-probability of the text from 0 to 1. `onnx_reader.py` tells how to use it from
-Python. `reader.json` has the characters, the temperature of the confidence, and
-the config of the run. `model.onnx` takes `images`, uint8 (batch, height, width,
-3), and `widths`, int32 (batch,), the columns before the padding on the right;
-it gives `logits`, float32 (batch, frames, classes), of which class 0 is CTC's
-blank.
+`model.json` has the frame, the characters, the temperature of the confidence,
+the figures, and the config of the run. `digests.json` has the SHA-256 of each
+file.
 
 ## Data
 
@@ -36,41 +28,80 @@ blank.
 
 {told}
 
-## What it cannot read
+## What it cannot do
 
-Characters that are not among those above, several lines, and text that is
-turned or stands upright. Text that is long for its height becomes small in the
-frame, and is read worse.
+{limits}
 
 ## Where it is from
 
 {origin}
 """
+SHIPPED = """```
+pip install numpy pillow onnxruntime
+python onnx_reader.py image.png
+```
+
+Each line of the output has the file, the text and the confidence, the
+probability of the text from 0 to 1. `onnx_reader.py` tells how to use it from
+Python. """
+LOADED = """```python
+import ssljax
+
+{call}
+```
+
+"""
+TAKES = (
+  'uint8 (batch, {height}, {width}, 3), and `widths`, int32 (batch,), the '
+  'columns before the padding on the right; it gives `{output}`, float32 '
+  '{shape}.'
+)
+READS = (
+  'Characters that are not among those above, several lines, and text that is '
+  'turned or stands upright. Text that is long for its height becomes small in '
+  'the frame, and is read worse.'
+)
+ENCODES = (
+  'It has no head, so it neither reads nor classifies. Its features are for '
+  'images such as those that it has seen.'
+)
 
 
 def card(
-  settings: Mapping[str, Any],
-  figures: Mapping[str, Any],
-  counts: Mapping[str, int],
-  parity: Mapping[str, Any],
+  settings: Mapping[str, Any], counts: Mapping[str, int], parity: str
 ) -> str:
   """The text of the card.
 
   Args:
-    settings: of `reader.json`.
-    figures: of the stage's `stage.json`.
+    settings: of `model.json`.
     counts: the images of each split that has been read.
-    parity: how far the export is from the run's reader.
+    parity: how far the export is from the run.
   """
+  reads, figures = settings['part'] == 'reader', settings['figures']
+  fitted = (
+    f'Every image is fitted to a frame of {settings["height"]} x '
+    f'{settings["width"]} pixels'
+  )
+  if settings['characters']:
+    fitted += ', its aspect kept'
+  what = f'It turns an image into features. {fitted}.'
+  if reads:
+    characters = settings['characters']
+    what = (
+      f'It reads one line of text in an image: {len(characters)} characters, '
+      f'`{characters}`. {fitted}.'
+    )
   own = settings['config']['data'].get('directory')
-  kind = "a folder of the user's images" if own else 'images of its renderer'
+  kind = "a folder of the user's images" if own else 'data that ssljax makes'
+  if settings['config']['data'].get('dataset'):
+    kind = f'the data set {settings["config"]["data"]["dataset"]}'
   data = (
     f'It was trained by ssljax on {kind}. Its last stage, '
     f'`{settings["stage"]}`, saw {figures["examples"]:,} examples in '
     f'{figures["steps"]:,} steps, with the labels of {figures["labels"]:,} '
     f'images, and cost {figures["flops"] / 1e12:.2f} TFLOP beside the stages '
-    'before it. Images of other kinds are read worse, and the confidence tells '
-    'this only in part.'
+    'before it. Images of other kinds are served worse, and the confidence of '
+    'a reader tells this only in part.'
   )
   told = (
     '`fit` is images that it learned from, and all others are not. The figures '
@@ -79,23 +110,51 @@ def card(
   error = figures.get('calibration', {}).get('ece', {}).get('after')
   if error is not None:
     told += f' The expected calibration error is {error:.3f}.'
+  table_of_figures = _figures(figures, counts)
+  if not table_of_figures:
+    told = 'This stage was not judged by reading.'
   origin = (
-    f'ssljax {settings["ssljax"]}, licence {settings["licence"]}. On '
-    f'{parity["images"]} images this export and the reader of the run gave '
-    f'{parity["texts"]} equal texts. Their logits differed by at most '
-    f'{parity["logits"]:.1e} of the largest one, and their confidences by '
-    f'{parity["confidence"]:.1e}.'
+    f'ssljax {settings["ssljax"]}, licence {settings["licence"]}. Compared '
+    f'with the network of the run: {parity}.'
   )
   return CARD.format(
-    characters=len(settings['characters']),
-    shown=settings['characters'],
-    height=settings['height'],
-    width=settings['width'],
+    title='A reader of text in images' if reads else 'An encoder of images',
+    what=textwrap.fill(what, 80),
+    use=_use(settings),
     data=textwrap.fill(data, 80),
-    figures=_figures(figures, counts),
+    figures=table_of_figures,
     told=textwrap.fill(told, 80),
+    limits=textwrap.fill(READS if reads else ENCODES, 80),
     origin=textwrap.fill(origin, 80),
   )
+
+
+def _use(settings: Mapping[str, Any]) -> str:
+  """How to use an export of this format."""
+  kind, reads = settings['format'], settings['part'] == 'reader'
+  wide = kind == 'stablehlo' and settings['characters']
+  takes = TAKES.format(
+    height=settings['height'],
+    width='width' if wide else settings['width'],
+    output='logits' if reads else 'features',
+    shape='(batch, frames, classes), of which class 0 is the blank of CTC'
+    if reads
+    else '(batch, ...)',
+  )
+  if kind == 'onnx':
+    text = f'`model.onnx` takes `images`, {takes}'
+    return (SHIPPED if reads else '') + text
+  call = "ssljax.load('.').recognize(['image.png'])"
+  if not reads:
+    call = "ssljax.load('.').encode(['image.png'])"
+  kept = {
+    'safetensors': '`model.safetensors` has the arrays by their names in the '
+    'network, which ssljax makes of the config.',
+    'stablehlo': '`model.stablehlo` is a program of `jax.export` for CPU, CUDA '
+    f'and TPU. It takes images, {takes} A program is code: open it only if you '
+    'trust where it is from.',
+  }
+  return LOADED.format(call=call) + textwrap.fill(kept[kind], 80)
 
 
 def _figures(figures: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -108,5 +167,7 @@ def _figures(figures: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     few = count is not None and count < FEWEST
     values = [TOO_FEW if few else f'{each[name]:.3f}' for name in FIGURES]
     rows.append((split, count, *values))
+  if not rows:
+    return ''
   headers = 'split', 'images', *(name.replace('_', ' ') for name in FIGURES)
   return table(rows, headers)

@@ -1,0 +1,234 @@
+"""A trained network as files that `ssljax.export` writes and `load` opens.
+
+  model.safetensors   its arrays; the network is made of the config again
+  model.stablehlo     its program with its arrays, as `jax.export` writes it
+  model.onnx          the same for other runtimes, which `load` does not open
+  model.json          what all of them need beside: the config, the frame, ...
+
+No file has pickled objects.
+"""
+
+import importlib.metadata
+import logging
+import pathlib
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+from jax import export as jax_export
+
+from ssljax import durable
+from ssljax.core import Method
+from ssljax.durable import Damaged
+from ssljax.errors import UserError
+from ssljax.records import read_json
+
+SETTINGS = 'model.json'
+FORMATS = ('onnx', 'safetensors', 'stablehlo')
+# The parts of a network that each kind of export has.
+PARTS = {'reader': ('encoder', 'head'), 'encoder': ('encoder',)}
+OUTPUTS = {'reader': 'logits', 'encoder': 'features'}
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+Function = Callable[..., jax.Array]
+
+
+def is_export(folder: pathlib.Path) -> bool:
+  return (folder / SETTINGS).is_file()
+
+
+def of_part(
+  method: Method, variables: tuple[Any, Any], part: str
+) -> tuple[Function, tuple[Any, Any]]:
+  """The function that an export computes, and the variables that it needs."""
+  function = method.encode if part == 'encoder' else method.predict
+  assert function is not None  # or the stage could not read
+  params, state = variables
+  statistics = state.get('batch_stats', {})
+  names = PARTS[part]
+  return function, (
+    {name: params[name] for name in names},
+    {'batch_stats': {name: statistics.get(name, {}) for name in names}},
+  )
+
+
+def safetensors_of(variables: tuple[Any, Any]) -> bytes:
+  """The arrays under names such as `params/encoder/Conv_0/kernel`."""
+  params, state = jax.device_get(variables)
+  arrays = traverse_util.flatten_dict(
+    {'params': params, 'method_state': state}, sep='/'
+  )
+  # safetensors writes the memory of an array, in whatever order it has.
+  return safetensors.numpy.save(
+    {name: np.ascontiguousarray(each) for name, each in arrays.items()}
+  )
+
+
+def stablehlo_of(
+  function: Function,
+  variables: tuple[Any, Any],
+  size: tuple[int, int],
+  stride: int | None,
+) -> bytes:
+  """A program for CPU, CUDA and TPU, of any number of images.
+
+  Args:
+    function: `(*variables, images, widths) -> results`.
+    variables: they become constants of the program.
+    size: (height, width) of the images.
+    stride: the columns of a frame, of an encoder of text. The images may then
+      have any width that is a multiple of it.
+  """
+  height, width = size
+  columns = f'{stride} * frames' if stride else f'{width}'
+  shape = jax_export.symbolic_shape(f'batch, {height}, {columns}, 3')
+  exported = jax_export.export(
+    jax.jit(lambda images, widths: function(*variables, images, widths)),
+    platforms=PLATFORMS,
+  )(
+    jax.ShapeDtypeStruct(shape, np.uint8),
+    jax.ShapeDtypeStruct(shape[:1], np.int32),
+  )
+  return bytes(exported.serialize())
+
+
+def onnx_of(
+  function: Function,
+  variables: tuple[Any, Any],
+  size: tuple[int, int],
+  out: str,
+) -> bytes:
+  """An ONNX model of any number of images.
+
+  Its inputs are `images`, uint8 (batch, height, width, 3), and `widths`, int32
+  (batch,).
+
+  Args:
+    function: `(*variables, images, widths) -> results`.
+    variables: they become initializers of the model.
+    size: (height, width) of the images.
+    out: the name of the output.
+  """
+  try:
+    from jax2onnx import to_onnx
+  except ImportError:
+    raise UserError(
+      'Found no jax2onnx; expected what exporting to ONNX needs. Install it: '
+      "pip install 'ssljax[export]'"
+    ) from None
+  # It warns of its own work.
+  logging.getLogger('onnx_ir').setLevel(logging.ERROR)
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    try:
+      model = to_onnx(
+        lambda images, widths: function(*variables, images, widths),
+        [
+          jax.ShapeDtypeStruct(('batch', *size, 3), np.uint8),
+          jax.ShapeDtypeStruct(('batch',), np.int32),
+        ],
+        input_names=['images', 'widths'],
+        output_names=[out],
+      )
+    except Exception as error:  # whatever an operation lacks there
+      raise UserError(
+        'Found a network that jax2onnx cannot convert '
+        f'({str(error).splitlines()[0]}); expected operations that it knows. '
+        'Export by --format=stablehlo or safetensors.'
+      ) from error
+  return model.SerializeToString()
+
+
+def settings(
+  config: Mapping[str, Any],
+  figures: Mapping[str, Any],
+  *,
+  part: str,
+  format: str,
+  stage: str,
+  characters: str | None,
+  size: tuple[int, int],
+  temperature: float,
+) -> dict[str, Any]:
+  """What `model.json` says; `figures` are those of the stage."""
+  return {
+    'format': format,
+    'part': part,
+    'characters': characters,
+    'height': size[0],
+    'width': size[1],
+    'pixels': 'uint8 RGB; the network itself scales them to -1 to 1',
+    'temperature': temperature,
+    'stage': stage,
+    'figures': dict(figures),
+    'config': dict(config),
+    'ssljax': importlib.metadata.version('ssljax'),
+    'licence': 'Apache-2.0',
+  }
+
+
+def described(folder: pathlib.Path) -> dict[str, Any]:
+  """What `model.json` says of an export that `load` can open.
+
+  Raises:
+    UserError: the export is not whole, is damaged, or is in another format.
+  """
+  found = read_json(folder / SETTINGS)
+  known = isinstance(found, dict) and found.get('part') in PARTS
+  if not known or found.get('format') not in FORMATS or 'config' not in found:
+    raise UserError(
+      f'Found a {folder / SETTINGS} that describes no network; expected that '
+      'of a folder that python -m ssljax.export has written.'
+    )
+  if found['format'] == 'onnx':
+    raise UserError(
+      f'Found {folder}, an export as ONNX; expected one that JAX can run. Read '
+      'with its onnx_reader.py, or export the run by --format=safetensors.'
+    )
+  return found
+
+
+def variables_in(folder: pathlib.Path) -> tuple[Any, Any]:
+  """The params and the state of an export as safetensors."""
+  path = folder / 'model.safetensors'
+  try:
+    arrays = safetensors.numpy.load(_content(path))
+  except safetensors.SafetensorError as error:
+    raise _unreadable(path, error) from None
+  found = traverse_util.unflatten_dict(arrays, sep='/')
+  state = found.get('method_state', {})
+  statistics = state.get('batch_stats', {})
+  # A part without statistics has left no name.
+  parts: dict[str, Any] = {'encoder': {}, 'head': {}}
+  return found.get('params', {}), {'batch_stats': {**parts, **statistics}}
+
+
+def function_in(folder: pathlib.Path) -> Function:
+  """`(images, widths) -> results` of an export as StableHLO."""
+  path = folder / 'model.stablehlo'
+  data = _content(path)
+  try:
+    return jax_export.deserialize(bytearray(data)).call
+  except Exception as error:  # whatever the reader of a foreign file raises
+    raise _unreadable(path, error) from None
+
+
+def _content(path: pathlib.Path) -> bytes:
+  try:
+    return durable.read_bytes(path)
+  except FileNotFoundError:
+    raise Damaged(
+      f'Found no {path}; expected it in a whole export. Export the run again.'
+    ) from None
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> Damaged:
+  why = (str(error) or type(error).__name__).splitlines()[0]
+  return Damaged(
+    f'Found {path} unreadable ({why}); expected it as ssljax wrote it. Export '
+    'the run again.'
+  )
