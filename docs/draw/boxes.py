@@ -15,8 +15,8 @@ import html
 import re
 from typing import NamedTuple
 
-WIDE, HIGH = 124, 34  # of a box of one column, in pixels
-COLUMN, ROW, EDGE = 140, 66, 8
+WIDE, HIGH = 130, 34  # of a box of one column, in pixels
+COLUMN, ROW, EDGE = 154, 66, 12
 # Fill and line of each kind of box; told apart by their lightness too.
 KINDS = {
   'data': ('#ffffff', '#555555'),
