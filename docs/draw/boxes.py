@@ -6,8 +6,8 @@ narrow as a phone.
 
   0 0 2 network encoder    a box in columns 0 and 1 of row 0
   0 1 1 data prediction    a box in column 0 of row 1
-  encoder > prediction     an arrow; in the backward pass it has a gradient
-  encoder | prediction     an arrow without a gradient
+  encoder > prediction     an arrow of the forward pass
+  encoder | prediction     the same, and no gradient flows back past it
   encoder ~ target         what is updated between steps, without a gradient
 """
 
@@ -26,8 +26,8 @@ KINDS = {
   'loss': ('#f6d3c4', '#b04a00'),
 }
 LEGEND = {
-  '>': 'a gradient flows back',
-  '|': 'no gradient flows back',
+  '>': 'forward pass',
+  '|': 'no gradient flows back past the bars',
   '~': 'updated between steps',
 }
 
