@@ -38,8 +38,9 @@ class Reader:
     config: of its run, as a dict.
     charset: the characters that its head can read; None of a run on images
       with classes.
-    height, width: in pixels, of the frame that every image is fitted to. Text
-      keeps its aspect and is padded; of other images the middle is cut out.
+    height: in pixels, of the frame that every image is fitted to. Text keeps
+      its aspect and is padded; of other images the middle is cut out.
+    width: of the frame, in pixels.
     temperature: by which the logits are divided, so that the confidence is the
       share of such readings that are right; 1 if the run has not chosen one.
     method: what was trained.
