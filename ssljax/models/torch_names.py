@@ -275,11 +275,11 @@ def _for_our_pixels(
   but at the border: its first convolution pads with zeros, which are the colour
   `mean` there and gray here.
   """
-  mean, std = np.asarray(mean), np.asarray(std)
+  scale = 0.5 / np.asarray(std)
   first = 'conv1' if 'conv1.weight' in tensors else 'patch_embed.proj'
   kernel = tensors[f'{first}.weight'].astype(np.float64)
-  constant = np.einsum('oihw,i->o', kernel, (0.5 - mean) / std)
-  changed = {f'{first}.weight': kernel * (0.5 / std)[:, None, None]}
+  constant = np.einsum('oihw,i->o', kernel, (1 - 2 * np.asarray(mean)) * scale)
+  changed = {f'{first}.weight': kernel * scale[:, None, None]}
   if first == 'conv1':  # no bias; but the norm after it takes its mean off
     changed['bn1.running_mean'] = tensors['bn1.running_mean'] - constant
   else:
