@@ -142,8 +142,8 @@ def stage(
     views: options of `ssljax.augment.text.text_views`, or on images of
       `ssljax.augment.policies.policy_views`.
     take: part -> where to take it from: an earlier stage, the folder of another
-      run (which means the first stage of that run), or the folder of a stage in
-      another run.
+      run (which means the first stage of that run), the folder of a stage in
+      another run, or, for an encoder, a file of weights (docs/weights.md).
     freeze: parts that training does not change.
     seed: is added to the seed of the run.
     match_compute: earlier stages. This stage takes as many steps as their FLOPs

@@ -74,6 +74,17 @@ CRITIC = {
   'learning_rate': 1e-3,
   'decay': 'cosine',
 }
+# The encoders that torchvision and timm have too, for `encoder=`.
+RESNET = {'name': 'resnet', 'width': 64, 'stem': 'imagenet'}
+VIT = {'name': 'vit', 'layers': 12, 'patch': 16}
+ENCODERS = {
+  'resnet18': RESNET | {'blocks': (2, 2, 2, 2), 'bottleneck': False},
+  'resnet34': RESNET | {'blocks': (3, 4, 6, 3), 'bottleneck': False},
+  'resnet50': RESNET | {'blocks': (3, 4, 6, 3), 'bottleneck': True},
+  'vit_ti': VIT | {'width': 192, 'heads': 3},
+  'vit_s': VIT | {'width': 384, 'heads': 6},
+  'vit_b': VIT | {'width': 768, 'heads': 12},
+}
 # The tests of the features: options of `ssljax.evals.evaluate`.
 EVALUATION = {
   'per_class': (5,),
@@ -149,8 +160,14 @@ def on_all(described: dict) -> dict:
   return {'small': described, 'cifar': described, 'imagenet': large | described}
 
 
-def network(dataset: str, scale: str) -> dict:
-  """Describes the encoder for a data set."""
+def network(dataset: str, scale: str, encoder: str = '') -> dict:
+  """Describes the encoder: one of `ENCODERS`, or by default the data set's."""
+  if encoder:
+    if encoder not in ENCODERS:
+      raise ValueError(
+        f'Found encoder={encoder}; expected one of {", ".join(ENCODERS)}.'
+      )
+    return {**ENCODERS[encoder], 'dtype': 'float32'}
   kind = {'name': 'resnet', 'dtype': 'float32', 'bottleneck': False}
   if form(dataset) == 'imagenet':
     return kind | {
@@ -367,7 +384,7 @@ def base(options) -> ConfigDict:
       'steps_per_call': 0,
       'resident': False,
       'data': data(options, scale),
-      'encoder': network(dataset, scale),
+      'encoder': network(dataset, scale, options.encoder),
       # Each method describes its own heads.
       'projector': {},
       'predictor': {},
@@ -383,6 +400,7 @@ ARGUMENTS = {
   'size': 0,
   'seed': 0,
   'take': '',
+  'encoder': '',
 }
 
 

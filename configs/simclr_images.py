@@ -17,8 +17,9 @@ Cost: at most 5 minutes on 2 CPU cores; CIFAR-10 about 2 hours on one GPU.
   python -m ssljax.main --config=configs/simclr_images.py:take=RUN
 
 `data=DIR` are your own images, with or without folders for their classes;
-`take=RUN` adapts an encoder that another run has pretrained. Networks and
-optimizers of all data sets: `configs/images.py`.
+`take=RUN` adapts an encoder that another run has pretrained, and
+`encoder=resnet50,take=FILE.safetensors` one of torchvision (docs/weights.md).
+Networks and optimizers of all data sets: `configs/images.py`.
 """
 
 from configs import images

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import optax
 
-from ssljax import build, core, parallel, workdir
+from ssljax import build, core, hosts, parallel, weights, workdir
 from ssljax.checkpoint import KEPT, read
 from ssljax.core import Method
 from ssljax.cost import cost_of, shapes, steps_for
@@ -31,7 +31,7 @@ from ssljax.examples import (
   with_clean,
 )
 from ssljax.recipe import check_recipe, check_splits, evaluates
-from ssljax.records import read_json
+from ssljax.records import read_json, write_json
 from ssljax.tasks import Task
 
 AXIS = 'devices'
@@ -59,7 +59,8 @@ class Stage(NamedTuple):
     epoch: steps of one pass over the source, or over its unlabelled examples.
     warmup: steps at the start that no alarm looks at.
     seed: of the parameters, the views and the order of the examples.
-    take: part -> the folder of the stage that it is taken from.
+    take: part -> the folder of the stage, or the file of weights, that it is
+      taken from.
     cost: `(steps) -> FLOPs` of so many steps, counted once.
     mapping: 'shard_map', 'pmap' or 'jit'; `axis_name` is None under 'jit'.
     steps_per_call: of the compiled step; 0 chooses by the device.
@@ -467,6 +468,9 @@ def check_taken(
     described: all stages of the recipe.
   """
   for part, folder in stage.take.items():
+    if workdir.is_weights(folder):
+      hosts.say(told(folder, from_file(stage, part, folder).facts))
+      continue
     origin = stages.get(folder.name)
     if origin is not None and origin.folder == folder:
       own = [described[each.name]['method'] for each in (stage, origin)]
@@ -488,14 +492,53 @@ def shapes_of(stage: Stage) -> core.Params:
   return shapes(stage.method, stage.example)[0]
 
 
+def from_file(stage: Stage, part: str, path: pathlib.Path) -> weights.Encoder:
+  """The encoder of a stage from a file of weights.
+
+  Raises:
+    UserError: another part is to be taken, or the file has other tensors than
+      the stage's encoder; the message names the first that differs.
+  """
+  if part != 'encoder':
+    raise UserError(
+      f'Found {path} to take {part!r} of stage {stage.name!r} from; expected '
+      'a file of weights for the encoder only. Take other parts from a stage '
+      'or from the folder of a run.'
+    )
+  params, method_state = shapes(stage.method, stage.example)
+  check_known(f'part of stage {stage.name!r}', part, params)
+  statistics = method_state['batch_stats'].get(part, {})
+  return weights.read_encoder(path, params[part], statistics)
+
+
+def told(path: pathlib.Path, facts: Mapping[str, Any]) -> str:
+  """What the console says of a file whose weights are taken."""
+  left = ', '.join(facts['left_out']) or 'nothing'
+  return (
+    f'Encoder from {path}, trained on pixels of mean {facts["mean"]} and '
+    f'standard deviation {facts["std"]}; left out: {left}.'
+  )
+
+
 def taken(stage: Stage) -> dict[str, dict[str, Any]]:
-  """Parts that the stage takes over: arguments of `core.create_state`."""
-  params, statistics = {}, {}
+  """Parts that the stage takes over: arguments of `core.create_state`.
+
+  The stage's `taken.json` then says which files of weights were read.
+  """
+  params, statistics, files = {}, {}, {}
   for part, folder in stage.take.items():
+    if workdir.is_weights(folder):
+      params[part], found, files[part] = from_file(stage, part, folder)
+      if found:
+        statistics[part] = found
+      continue
     saved = read(folder / 'checkpoints', 'params', 'method_state').state
     check_known(f'part of {folder}', part, saved['params'])
     params[part] = saved['params'][part]
     batch_stats = saved['method_state'].get('batch_stats', {})
     if batch_stats.get(part):
       statistics[part] = batch_stats[part]
+  if files:
+    hosts.check_same(f'the weights that {stage.name} takes', files)
+    write_json(stage.folder / 'taken.json', files)
   return {'params': params, 'batch_stats': statistics}

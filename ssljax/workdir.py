@@ -268,16 +268,22 @@ def is_finished(folder: pathlib.Path) -> bool:
   return (folder / 'stage.json').is_file()
 
 
+def is_weights(origin: str | os.PathLike[str]) -> bool:
+  """Whether `take` points to a file of weights, which need not exist."""
+  return pathlib.Path(origin).suffix == '.safetensors'
+
+
 def locate(
   workdir: pathlib.Path, recipe: Sequence[str], origin: str
 ) -> pathlib.Path:
-  """The stage's folder that `take` points to, in this run or in another one.
+  """The stage's folder, or the file of weights, that `take` points to.
 
   Args:
     workdir: of this run.
     recipe: names of this run's stages.
     origin: the name of a stage of this recipe, another run's folder (its first
-      stage is meant), or the folder of a stage in another run.
+      stage is meant), the folder of a stage in another run, or a file of
+      weights; see `ssljax.weights`.
 
   Raises:
     UserError: nothing of that name, or a run that has not finished the stage.
@@ -285,6 +291,8 @@ def locate(
   if origin in recipe:
     return workdir / origin
   path = pathlib.Path(origin).expanduser()
+  if is_weights(path) and path.is_file():
+    return path
   for other in (path, path.parent):
     if not is_run(other):
       continue
@@ -296,7 +304,8 @@ def locate(
   known = ', '.join(recipe)
   raise UserError(
     f'Found {origin!r} to take a part from; expected a stage of this recipe '
-    f'({known}), or the folder of another run, which has a config.json.'
+    f'({known}), the folder of another run, which has a config.json, or a file '
+    'of weights, which ends with .safetensors.'
   )
 
 
@@ -310,11 +319,16 @@ def check_finished(folder: pathlib.Path) -> None:
 
 
 def lineage(folder: pathlib.Path) -> set[pathlib.Path]:
-  """The stage's folder, and those of all stages whose parts it carries."""
+  """The stage's folder, and those of all stages whose parts it carries.
+
+  What a file of weights cost is not known, so it is not among them.
+  """
   recipe_of(folder.parent)  # refuses a config of another program
   described = read_json(folder.parent / 'config.json')
   found = {folder}
   for origin in described[folder.name]['take'].values():
+    if is_weights(origin):
+      continue
     found |= lineage(locate(folder.parent, described['recipe'], origin))
   return found
 

@@ -11,7 +11,10 @@ import making
 import pytest
 
 from configs import pretext_images
+from ssljax import build
 from ssljax.augment.policies import POLICIES
+from ssljax.models.resnet import RESNETS, ResNet
+from ssljax.models.vit import VITS, ViT
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted(
@@ -269,3 +272,18 @@ def test_the_rate_of_simsiams_predictor_does_not_decay(dataset, rate):
     for part in ('encoder', 'projector'):
       assert moved[part] == pytest.approx(peak * fall, rel=1e-3)
   assert abs(moved['encoder']) < abs(moved['predictor']) / 100
+
+
+TORCHS = {f'resnet{depth}': ResNet(**RESNETS[depth]) for depth in RESNETS}
+TORCHS |= {f'vit_{size.lower()}': ViT(**VITS[size]) for size in VITS}
+
+
+@pytest.mark.parametrize('name', TORCHS)
+def test_an_encoder_of_torch_by_its_name(name):
+  config = _module('simclr_images').get_config(f'encoder={name}')
+  assert build.encoder({'encoder': config.encoder.to_dict()}) == TORCHS[name]
+
+
+def test_an_encoder_that_is_none_of_them():
+  with pytest.raises(ValueError, match='Found encoder=resnet19; expected one'):
+    _module('simclr_images').get_config('encoder=resnet19')
