@@ -144,7 +144,7 @@ def onnx_of(
 
 
 def settings(
-  config: Mapping[str, Any],
+  run: Mapping[str, Any],
   figures: Mapping[str, Any],
   *,
   part: str,
@@ -154,7 +154,7 @@ def settings(
   size: tuple[int, int],
   temperature: float,
 ) -> dict[str, Any]:
-  """What `model.json` says; `figures` are those of the stage."""
+  """What `model.json` says, with the config of the run and its figures."""
   return {
     'format': format,
     'part': part,
@@ -165,7 +165,7 @@ def settings(
     'temperature': temperature,
     'stage': stage,
     'figures': dict(figures),
-    'config': dict(config),
+    'config': dict(run),
     'ssljax': importlib.metadata.version('ssljax'),
     'licence': 'Apache-2.0',
   }
