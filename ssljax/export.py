@@ -23,6 +23,7 @@ if __name__ == '__main__':
 import argparse
 import collections
 import csv
+import importlib.metadata
 import itertools
 import os
 import pathlib
@@ -157,18 +158,27 @@ def write(
   (folder / f'model.{format}').write_bytes(data)
   if format == 'onnx' and part == 'reader':
     (folder / SCRIPT).write_text(standalone.source())
-  described = shipped.settings(
-    reader.config,
-    reader.figures,
-    part=part,
-    format=format,
-    stage=reader.stage,
-    characters=reader.charset.characters if reader.charset else None,
-    size=size,
-    temperature=reader.temperature,
-  )
+  described = settings(reader, format, part)
   (folder / shipped.SETTINGS).write_text(json_text(described))
   return described
+
+
+def settings(reader: Reader, format: str, part: str) -> dict[str, Any]:
+  """What `model.json` says."""
+  return {
+    'format': format,
+    'part': part,
+    'characters': reader.charset.characters if reader.charset else None,
+    'height': reader.height,
+    'width': reader.width,
+    'pixels': 'uint8 RGB; the network itself scales them to -1 to 1',
+    'temperature': reader.temperature,
+    'stage': reader.stage,
+    'figures': dict(reader.figures),
+    'config': dict(reader.config),
+    'ssljax': importlib.metadata.version('ssljax'),
+    'licence': 'Apache-2.0',
+  }
 
 
 def counts_of(folder: pathlib.Path) -> dict[str, int]:

@@ -8,11 +8,10 @@
 No file has pickled objects.
 """
 
-import importlib.metadata
 import logging
 import pathlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ import safetensors.numpy
 from flax import traverse_util
 from jax import export as jax_export
 
-from ssljax import durable
+from ssljax import durable, standalone, weights
 from ssljax.core import Method
 from ssljax.durable import Damaged
 from ssljax.errors import UserError
@@ -59,13 +58,10 @@ def of_part(
 def safetensors_of(variables: tuple[Any, Any]) -> bytes:
   """The arrays under names such as `params/encoder/Conv_0/kernel`."""
   params, state = jax.device_get(variables)
-  arrays = traverse_util.flatten_dict(
+  arrays: dict[str, Any] = traverse_util.flatten_dict(
     {'params': params, 'method_state': state}, sep='/'
   )
-  # safetensors writes the memory of an array, in whatever order it has.
-  return safetensors.numpy.save(
-    {name: np.ascontiguousarray(each) for name, each in arrays.items()}
-  )
+  return weights.packed(arrays)
 
 
 def stablehlo_of(
@@ -116,10 +112,7 @@ def onnx_of(
   try:
     from jax2onnx import to_onnx
   except ImportError:
-    raise UserError(
-      'Found no jax2onnx; expected what exporting to ONNX needs. Install it: '
-      "pip install 'ssljax[export]'"
-    ) from None
+    raise standalone.missing('jax2onnx') from None
   # It warns of its own work.
   logging.getLogger('onnx_ir').setLevel(logging.ERROR)
   with warnings.catch_warnings():
@@ -141,34 +134,6 @@ def onnx_of(
         'Export by --format=stablehlo or safetensors.'
       ) from error
   return model.SerializeToString()
-
-
-def settings(
-  run: Mapping[str, Any],
-  figures: Mapping[str, Any],
-  *,
-  part: str,
-  format: str,
-  stage: str,
-  characters: str | None,
-  size: tuple[int, int],
-  temperature: float,
-) -> dict[str, Any]:
-  """What `model.json` says, with the config of the run and its figures."""
-  return {
-    'format': format,
-    'part': part,
-    'characters': characters,
-    'height': size[0],
-    'width': size[1],
-    'pixels': 'uint8 RGB; the network itself scales them to -1 to 1',
-    'temperature': temperature,
-    'stage': stage,
-    'figures': dict(figures),
-    'config': dict(run),
-    'ssljax': importlib.metadata.version('ssljax'),
-    'licence': 'Apache-2.0',
-  }
 
 
 def described(folder: pathlib.Path) -> dict[str, Any]:

@@ -469,7 +469,7 @@ def check_taken(
   """
   for part, folder in stage.take.items():
     if workdir.is_weights(folder):
-      hosts.say(told(folder, from_file(stage, part, folder).facts))
+      hosts.say(weights.told(folder, from_file(stage, part, folder)))
       continue
     origin = stages.get(folder.name)
     if origin is not None and origin.folder == folder:
@@ -509,15 +509,6 @@ def from_file(stage: Stage, part: str, path: pathlib.Path) -> weights.Encoder:
   check_known(f'part of stage {stage.name!r}', part, params)
   statistics = method_state['batch_stats'].get(part, {})
   return weights.read_encoder(path, params[part], statistics)
-
-
-def told(path: pathlib.Path, facts: Mapping[str, Any]) -> str:
-  """What the console says of a file whose weights are taken."""
-  left = ', '.join(facts['left_out']) or 'nothing'
-  return (
-    f'Encoder from {path}, trained on pixels of mean {facts["mean"]} and '
-    f'standard deviation {facts["std"]}; left out: {left}.'
-  )
 
 
 def taken(stage: Stage) -> dict[str, dict[str, Any]]:

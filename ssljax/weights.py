@@ -57,11 +57,17 @@ def write_weights(
   Raises:
     CannotWrite: there is no room, or the folder may not be written to.
   """
+  with durable.replacing(path, 'wb') as file:
+    file.write(packed(tensors, metadata))
+
+
+def packed(
+  tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> bytes:
+  """The content of such a file."""
   # The library writes the memory of an array whatever its strides are.
   plain = {name: np.array(each, order='C') for name, each in tensors.items()}
-  data = safetensors.numpy.save(plain, dict(metadata or {}))
-  with durable.replacing(path, 'wb') as file:
-    file.write(data)
+  return safetensors.numpy.save(plain, dict(metadata or {}))
 
 
 def read_weights(path: str | os.PathLike[str]) -> Weights:
@@ -142,6 +148,16 @@ def read_encoder(
   place = str(pathlib.Path(path).resolve())
   facts = {'file': place, 'sha256': digest, **pixels, 'left_out': left}
   return Encoder(made, statistics, facts)
+
+
+def told(path: str | os.PathLike[str], encoder: Encoder) -> str:
+  """What the console says of a file whose weights are taken."""
+  facts = encoder.facts
+  left = ', '.join(facts['left_out']) or 'nothing'
+  return (
+    f'Encoder from {path}, trained on pixels of mean {facts["mean"]} and '
+    f'standard deviation {facts["std"]}; left out: {left}.'
+  )
 
 
 def _pixels(metadata: Mapping[str, str]) -> dict[str, list[float]]:

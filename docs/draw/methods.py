@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from boxes import svg
+from folders import STARTS
 
 from ssljax.records import read_json
 from ssljax.reports.tables import shown, table
@@ -57,7 +58,6 @@ TEXTS = (
   ),
 )
 IMAGES = ('images_glyphs', 'images_digits')
-DEFAULT = 'as the config chooses'
 NOT_OTHERS = 'SimCLR', 'supervised, all labels', 'raw pixels', 'random encoder'
 
 
@@ -218,8 +218,12 @@ def starts(docs: pathlib.Path) -> str:
   for folder in ('captcha', 'handwriting'):
     for each in results(docs, folder):
       if each['stage'] in ('self_train', 'supervised'):
-        kind = f'`start={each["start"]}`'.replace('`start=default`', DEFAULT)
-        kind = SUPERVISED if each['stage'] == SUPERVISED else kind
+        if each['stage'] == SUPERVISED:
+          kind = SUPERVISED
+        elif each['start'] == 'default':
+          kind = STARTS['default']
+        else:
+          kind = f'`start={each["start"]}`'
         groups.setdefault((folder, each['labels'], kind), []).append(each)
   rows = [
     (
