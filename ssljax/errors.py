@@ -1,11 +1,26 @@
 """Errors that the user can correct; they are shown without a traceback."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
   """An error whose message names what was found, expected, and the remedy."""
+
+
+DEBUG = 'prints where in the code an error was found, too'
+
+
+def told(error: BaseException, *, debug: bool = False) -> str:
+  """What a command says of an error that ends it.
+
+  Args:
+    error: that the user can correct.
+    debug: tells where in the code it was found, and what led to it.
+  """
+  trace = ''.join(traceback.format_exception(error)) if debug else ''
+  return f'{trace}{type(error).__name__}: {error}'
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ from ssljax import durable, process, shipped, standalone
 from ssljax import workdir as workdir_lib
 from ssljax.data import datasets
 from ssljax.data.files import list_files
-from ssljax.errors import UserError, check_known
+from ssljax.errors import DEBUG, UserError, check_known, told
 from ssljax.reader import Reader, load, stacked
 from ssljax.records import json_text
 from ssljax.reports import card
@@ -279,28 +279,45 @@ def features_of(folder: pathlib.Path) -> Callable[..., np.ndarray]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
-    prog='python -m ssljax.export',
+    usage='python -m ssljax.export [options] WORKDIR OUT',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  parser.add_argument('workdir', help='the folder of a run, or of a stage')
-  parser.add_argument('out', help='the folder to write')
   parser.add_argument(
-    '--format', choices=shipped.FORMATS, default='onnx', help='onnx if not said'
+    'workdir',
+    metavar='WORKDIR',
+    help='the folder of a run, or of a stage in it',
+  )
+  parser.add_argument('out', metavar='OUT', help='the folder to write')
+  parser.add_argument(
+    '--format', choices=shipped.FORMATS, default='onnx', help='by default onnx'
   )
   parser.add_argument(
-    '--part', choices=list(shipped.PARTS), default='reader', help='reader'
+    '--part',
+    choices=list(shipped.PARTS),
+    default='reader',
+    help='what to ship; by default the reader',
   )
-  parser.add_argument('--stage', help='that reads; by default the product')
-  parser.add_argument('--images', help='a folder of images to compare on')
-  parser.add_argument('--data_dir', help="of the run's rendered data")
+  parser.add_argument(
+    '--stage', help='to ship; by default the one that the run is for'
+  )
+  parser.add_argument(
+    '--images', metavar='DIR', help='a folder of images to compare on'
+  )
+  parser.add_argument(
+    '--data_dir',
+    metavar='DIR',
+    help='where rendered data is kept, as for ssljax.main',
+  )
+  parser.add_argument('--debug', action='store_true', help=DEBUG)
   given = parser.parse_args(arguments)
   process.quiet()
   try:
-    found = export(**vars(given))
+    options = {k: v for k, v in vars(given).items() if k != 'debug'}
+    found = export(**options)
   except UserError as error:
-    sys.exit(f'{type(error).__name__}: {error}')
+    sys.exit(told(error, debug=given.debug))
   print(f'{found}.\nExported: {given.out}')
 
 

@@ -5,19 +5,22 @@ import os
 import pathlib
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from ssljax.errors import suggest
+from ssljax.errors import DEBUG as DEBUG_HELP
+from ssljax.errors import suggest, told
 
 CONFIG = config_flags.DEFINE_config_file(
   'config',
   None,
-  'Recipe, as configs/simclr_ocr.py or configs/simclr_ocr.py:smoke. Override a '
-  'value by --config.pretrain.epochs=3.',
+  'The recipe, as configs/simclr_ocr.py or configs/simclr_ocr.py:smoke. Its '
+  'docstring says what stands behind the colon. Override a value by '
+  '--config.pretrain.epochs=3.',
 )
 WORKDIR = flags.DEFINE_string(
   'workdir',
@@ -33,19 +36,29 @@ DATA_DIR = flags.DEFINE_string(
 DRY_RUN = flags.DEFINE_bool(
   'dry_run',
   False,
-  'Whether to check everything and print what a run would do, with its time, '
-  'memory and disk, instead of running.',
+  'Checks everything and prints what a run would do, with its time, memory '
+  'and disk, instead of running.',
 )
 FROM_LAST_GOOD = flags.DEFINE_bool(
   'from_last_good',
   False,
-  'Whether a stage whose newest checkpoint is damaged goes on from an older '
-  'one, or from its beginning. The damaged checkpoint is removed.',
+  'Lets a stage whose newest checkpoint is damaged go on from an older one, '
+  'or from its beginning. The damaged checkpoint is removed.',
 )
 REPORT = flags.DEFINE_bool(
   'report',
   True,
-  'Whether a run ends with a page about it, report.html in the run folder.',
+  'Ends a run with a page about it, report.html in the run folder; --noreport '
+  'leaves it out.',
+)
+LOG = flags.DEFINE_multi_string(
+  'log',
+  [],
+  'Tells wandb or mlflow (or wandb,mlflow) what the run logs, as well as '
+  'metrics.jsonl and TensorBoard. See docs/logging.md.',
+)
+DEBUG = flags.DEFINE_bool(
+  'debug', False, f'{DEBUG_HELP[0].upper()}{DEBUG_HELP[1:]}.'
 )
 COORDINATOR = flags.DEFINE_string(
   'coordinator',
@@ -66,6 +79,9 @@ PATHS = ('config', 'workdir', 'data_dir', 'config.data.directory')
 def parse_flags(argv: Sequence[str]) -> list[str]:
   """absl's parser, with a line instead of a traceback for a mistake."""
   argv = expanded(argv)
+  if {'--help', '-help', '-h'} & set(argv[1:]):
+    print(help_text())
+    sys.exit()
   source = config_argument(argv)
   if source and not pathlib.Path(source.partition(':')[0]).is_file():
     known = sorted(each.stem for each in RECIPES.glob('*_*.py'))
@@ -81,7 +97,24 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError) as error:
+    if '--debug' in argv:
+      print(told(error, debug=True), file=sys.stderr)
     sys.exit(f'{flag_error(argv, error)}\nSee --help.')
+
+
+def help_text() -> str:
+  """What the command does, and its own flags; not those of its libraries."""
+  lines = [str(sys.modules['__main__'].__doc__)]
+  for each in (CONFIG, WORKDIR, DATA_DIR, DRY_RUN, REPORT, LOG, FROM_LAST_GOOD,
+               DEBUG, COORDINATOR, PROCESSES, PROCESS):  # fmt: skip
+    about = textwrap.fill(
+      str(flags.FLAGS[each.name].help).partition(';\n')[0],
+      width=79,
+      initial_indent=f'  --{each.name}'.ljust(20),
+      subsequent_indent=20 * ' ',
+    )
+    lines.append(about)
+  return '\n'.join(lines)
 
 
 def expanded(argv: Sequence[str]) -> list[str]:

@@ -64,7 +64,7 @@ def summarize(
   ahead = planned(recipe.stages)
   flops = sum(plan.flops for plan in ahead)
   machine = Machine(
-    speed=speed() if flops > WORTH_MEASURING else None,
+    speed=expected_speed(flops),
     free=shutil.disk_usage(existing(folder)).free,
     memory=memory(),
   )
@@ -228,50 +228,55 @@ def speed() -> float:
 
 
 class Pace:
-  """Corrects the forecast by the steps of a stage that have run.
-
-  The first steps also compile, so the time between the first and the second
-  line of the log is measured.
+  """How long a run still takes: as forecast, and corrected as its stages run.
 
   Args:
-    stage: that runs.
-    later: FLOPs of the stages after it.
+    stages: that are left, in order.
     clock: the time in seconds.
   """
 
   def __init__(
     self,
-    stage: Stage,
-    later: float = 0.0,
+    stages: Sequence[Stage],
     clock: Callable[[], float] = time.perf_counter,
   ):
-    self._stage, self._later, self._clock = stage, later, clock
-    self._first: tuple[int, float] | None = None
-    self._told = False
+    self._flops = {stage.name: stage.flops for stage in stages}
+    # The time of the first stage is never asked for.
+    self._speed = expected_speed(sum([*self._flops.values()][1:]))
+    self._clock = clock
+    self._later = self._of_step = 0.0
 
-  def told(self, done: int) -> str:
-    """What a line of the log adds, once; '' if there is nothing to say.
+  def begin(self, stage: Stage) -> None:
+    """The stage that runs from now on; those before it are done."""
+    names = list(self._flops)
+    after = names[names.index(stage.name) + 1 :]
+    self._later = sum(self._flops[name] for name in after)
+    self._of_step = self._flops[stage.name] / max(1, stage.steps)
+    self._first: tuple[int, float] | None = None
+
+  def read(self, done: int) -> None:
+    """Corrects the speed by the steps of the stage that have run.
+
+    The first steps also compile, so time is measured from the first call on.
 
     Args:
       done: the steps that have run; their results have been waited for.
     """
+    now = self._clock()
     if self._first is None:
-      self._first = done, self._clock()
-      return ''
-    if self._told or done == self._first[0]:
-      return ''
-    self._told = True
-    stage, (begun, since) = self._stage, self._first
-    pace = (self._clock() - since) / (done - begun)
-    left = pace * (stage.steps - done)
-    flops = stage.flops / stage.steps
-    later = pace * self._later / flops if flops else 0.0
-    if left + later < 60:
-      return ''
-    after = ''
-    if later:
-      after = f'; the stages after it about {plans.minutes(later)}'
-    return (
-      f'{stage.name}: {pace:.3g} s a step, so about {plans.minutes(left)} '
-      f'for the {stage.steps - done:,} that are left{after}'
-    )
+      self._first = done, now
+    elif done > self._first[0] and self._of_step and now > self._first[1]:
+      steps, seconds = done - self._first[0], now - self._first[1]
+      self._speed = self._of_step * steps / seconds
+
+  @property
+  def later(self) -> float | None:
+    """The seconds of the stages after this one; None if nothing tells them."""
+    if not self._later:
+      return 0.0
+    return self._later / self._speed if self._speed else None
+
+
+def expected_speed(flops: float) -> float | None:
+  """`speed`, if so many FLOPs take long enough to be forecast."""
+  return speed() if flops > WORTH_MEASURING else None

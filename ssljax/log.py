@@ -1,4 +1,4 @@
-"""Logs a stage: to the console, metrics.jsonl and TensorBoard.
+"""Logs a stage: to the console, metrics.jsonl, TensorBoard and trackers.
 
 Only process 0 writes; in the other processes nothing here has an effect, apart
 from reading. The progress bar and the notes go to stderr, so that stdout holds
@@ -7,12 +7,11 @@ the results alone.
 
 import json
 import math
-import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -20,14 +19,12 @@ import tensorboardX
 from PIL import Image
 from tqdm import tqdm
 
-from ssljax import durable
+from ssljax import bars, durable
 from ssljax.records import jsonable, read_json, replace_text, write_json
+from ssljax.trackers import Tracker
 
-_LINE_SECONDS = 10.0  # between two lines, if stderr is not a terminal
-_LINE = (
-  '{desc}: {n_fmt}/{total_fmt} {unit}s ({percentage:.0f}%), {rate_fmt}, '
-  '{elapsed} so far, {remaining} left{postfix}'
-)
+# How well a stage does, beside its loss: the bar shows the first that it has.
+_TOLD = ('accuracy', 'retrieval', 'psnr', 'confidence', 'effective_rank')
 
 
 class Log:
@@ -46,7 +43,7 @@ class Log:
     start: the step that the run goes on from. Lines that a killed run logged
       after this step are dropped, because these steps run again.
     unit: the word for what is counted.
-    show: the scalars that the bar shows.
+    trackers: are told the same.
   """
 
   def __init__(
@@ -57,7 +54,7 @@ class Log:
     total: int,
     start: int = 0,
     unit: str = 'step',
-    show: Sequence[str] = ('loss',),
+    trackers: Sequence[Tracker] = (),
   ):
     self._speaks = jax.process_index() == 0
     self._start = start
@@ -65,16 +62,21 @@ class Log:
     self._window = directory / 'window.json'
     if not self._speaks:
       return
-    self._show = show
+    self._name, self._trackers = name, trackers
     with durable.writes(directory):
       directory.mkdir(parents=True, exist_ok=True)
     self._pictures = directory / 'pictures'
     path = directory / 'metrics.jsonl'
+    # What a killed run has logged beyond its last checkpoint is logged again,
+    # with the same values; a tracker, which cannot drop it, has it already.
+    self._known = max((entry['step'] for entry in _entries(path)), default=-1)
     self._since = time.perf_counter() - _drop_after(path, start)
     with durable.writes(path):
       self._lines = path.open('a', encoding='utf-8')
     self._board, self._failed = _board(directory / 'tensorboard', start)
-    self._bar = _bar(name, total, start, unit)
+    self._bar = bars.bar(
+      name, total, unit=unit, start=start, disable=total == 0
+    )
 
   def scalars(self, step: int, values: Mapping[str, Any]) -> None:
     """Writes the scalars of a step and shows some of them on the bar.
@@ -97,11 +99,15 @@ class Log:
     for error in self._failed:
       place = self._pictures.with_name('tensorboard')
       raise durable.CannotWrite(durable.cannot_write(place, error))
-    for name, value in values.items():
-      # tensorboardX prints a warning for a number that is not finite.
-      if math.isfinite(value):
-        self._board.add_scalar(name, value, int(step))
-    shown = {name: values[name] for name in self._show if name in values}
+    told = _finite(line)
+    for name, value in told.items():
+      self._board.add_scalar(name, value, int(step))
+    for each in self._trackers if step > self._known else ():
+      each.scalars(self._name, int(step), told)
+    figures = [name for name in _TOLD if name in values][:1]
+    shown = {
+      name: values[name] for name in ('loss', *figures) if name in values
+    }
     if shown:
       self._bar.set_postfix(shown, refresh=False)
 
@@ -146,13 +152,24 @@ class Log:
       (2 * image.width, 2 * image.height), Image.Resampling.NEAREST
     )
     path = self._pictures / f'{step:07}.png'
+    known = path.exists()  # see `_known`
     with durable.replacing(path, 'wb') as file:
       image.save(file, 'PNG')
-    self._board.add_image('task', pixels, int(step), dataformats='HWC')
+    self._board.add_image(
+      'task', np.asarray(image), int(step), dataformats='HWC'
+    )
+    for each in () if known else self._trackers:
+      each.picture(f'{self._name}/task', int(step), np.asarray(image))
 
-  def advance(self, step: int) -> None:
-    """Moves the bar to `step`, the number of steps that are done."""
+  def advance(self, step: int, later: float | None = None) -> None:
+    """Moves the bar to `step`, the number of steps that are done.
+
+    Args:
+      step: the step.
+      later: seconds that the stages after this one take; None if unknown.
+    """
     if self._speaks:
+      self._bar.later = later
       self._bar.update(int(step) - self._bar.n)
 
   def note(self, message: object) -> None:
@@ -173,6 +190,89 @@ class Log:
 
   def __exit__(self, kind, error, trace) -> None:
     self.close()
+
+
+def ended(directory: pathlib.Path, trackers: Sequence[Tracker] = ()) -> None:
+  """Shows in TensorBoard, and tells trackers, how a stage has ended.
+
+  These are the figures of its `stage.json` and, where there is one, the sheet
+  of its readings.
+
+  Args:
+    directory: the stage's folder.
+    trackers: are told the same.
+  """
+  summary = read_json(directory / 'stage.json')
+  step, figures = summary['steps'], _figures(summary)
+  board, failed = _board(directory / 'tensorboard', step)
+  for name, value in figures.items():
+    board.add_scalar(name, value, step)
+  sheet = _pixels(directory / 'sheet.png')
+  if sheet is not None:
+    board.add_image('sheet', sheet, step, dataformats='HWC')
+  board.close()
+  for error in failed:
+    place = directory / 'tensorboard'
+    raise durable.CannotWrite(durable.cannot_write(place, error))
+  for each in trackers:
+    _tell_end(directory, each)
+
+
+def _tell_end(directory: pathlib.Path, tracker: Tracker) -> None:
+  summary = read_json(directory / 'stage.json')
+  tracker.scalars(directory.name, summary['steps'], _figures(summary))
+  sheet = _pixels(directory / 'sheet.png')
+  if sheet is not None:
+    tracker.picture(f'{directory.name}/sheet', summary['steps'], sheet)
+
+
+def replay(
+  folder: pathlib.Path, stages: Iterable[str], tracker: Tracker
+) -> None:
+  """Tells a tracker, which is new to a run, what the run has logged before.
+
+  Args:
+    folder: of the run.
+    stages: their names, in order.
+    tracker: is told all that stands in the folders of the stages.
+  """
+  for name in stages:
+    for entry in _entries(folder / name / 'metrics.jsonl'):
+      tracker.scalars(name, entry['step'], _finite(entry))
+    for path in sorted((folder / name / 'pictures').glob('*.png')):
+      pixels = _pixels(path)
+      if pixels is not None:
+        tracker.picture(f'{name}/task', int(path.stem), pixels)
+    if (folder / name / 'stage.json').exists():
+      _tell_end(folder / name, tracker)
+
+
+def _finite(line: Mapping[str, Any]) -> dict[str, float]:
+  """The numbers of a line but for its step; TensorBoard warns of a NaN."""
+  return {
+    name: value
+    for name, value in line.items()
+    if name != 'step' and value is not None
+  }
+
+
+def _figures(summary: Mapping[str, Any], path: str = 'end') -> dict[str, float]:
+  """The numbers of a `stage.json`, as 'end/test/exact_match'."""
+  found = {}
+  for name, value in summary.items():
+    if isinstance(value, Mapping):
+      found |= _figures(value, f'{path}/{name}')
+    elif isinstance(value, int | float) and math.isfinite(value):
+      found[f'{path}/{name}'] = float(value)
+  return found
+
+
+def _pixels(path: pathlib.Path) -> np.ndarray | None:
+  """The pixels of a picture, uint8 (height, width, 3); None without a file."""
+  if not path.exists():
+    return None
+  with Image.open(path) as image:
+    return np.asarray(image.convert('RGB'))
 
 
 def _board(
@@ -235,6 +335,15 @@ def _drop_after(path: pathlib.Path, start: int) -> float:
   return seconds
 
 
+def _entries(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The lines of a `metrics.jsonl`, but for one that a kill tore."""
+  if not path.exists():
+    return []
+  text = path.read_text(encoding='utf-8', errors='replace')
+  found = map(_parse, text.splitlines(keepends=True))
+  return [entry for entry in found if entry is not None]
+
+
 def _parse(line: str) -> dict[str, Any] | None:
   if not line.endswith('\n'):
     return None
@@ -244,39 +353,3 @@ def _parse(line: str) -> dict[str, Any] | None:
     return None
   known = isinstance(entry, dict) and {'step', 'seconds'} <= entry.keys()
   return entry if known else None
-
-
-def _bar(name: str, total: int, start: int, unit: str) -> tqdm:
-  """Makes a bar on a terminal, and elsewhere a plain line every few seconds."""
-  options: dict[str, Any] = dict(
-    desc=name, total=total, initial=start, unit=unit, disable=total == 0
-  )
-  if _on_terminal():
-    return tqdm(**options, file=sys.stderr, dynamic_ncols=True)
-  return tqdm(
-    **options,
-    file=_Lines(sys.stderr),
-    bar_format=_LINE,
-    mininterval=_LINE_SECONDS,
-    miniters=1,  # otherwise tqdm counts steps between lines, not seconds
-  )
-
-
-def _on_terminal() -> bool:
-  # A pseudo-terminal may have a size of 0, where tqdm would show nothing.
-  return sys.stderr.isatty() and all(os.get_terminal_size(sys.stderr.fileno()))
-
-
-class _Lines:
-  """Turns the bar's carriage returns into lines, for a file or a CI log."""
-
-  def __init__(self, stream: TextIO):
-    self._stream = stream
-
-  def write(self, text: str) -> None:
-    text = text.strip('\r\n ')
-    if text:
-      self._stream.write(text + '\n')
-
-  def flush(self) -> None:
-    self._stream.flush()

@@ -1,5 +1,10 @@
 """Runs a recipe: python -m ssljax.main --config=configs/simclr_ocr.py
 
+  python -m ssljax.main --config=simclr_ocr:smoke       tries all in a minute
+  python -m ssljax.main --config=simclr_ocr:data=DIR --dry_run
+                                       says what a run on your images would do
+  python -m ssljax.main --config=simclr_ocr:data=DIR    learns from your images
+
 Stages run in the order of `config.recipe`; what an interrupted run had done
 stays done, so the same command goes on from where it was. The table of test
 results is printed last and stands in `results.json` and `results.md`. After
@@ -12,6 +17,7 @@ if __name__ == '__main__':
   signals.end_at_once()  # the imports below take seconds
 
 import contextlib
+import functools
 import os
 import pathlib
 import shlex
@@ -21,7 +27,6 @@ from typing import Any
 
 import jax
 from absl import app
-from absl import flags as absl_flags
 
 from ssljax import (
   damage,
@@ -29,15 +34,17 @@ from ssljax import (
   forecast,
   hosts,
   lock,
+  log,
   process,
   report,
   stage,
   tasks,
+  trackers,
   train,
   workdir,
 )
 from ssljax.data import datasets
-from ssljax.errors import UserError
+from ssljax.errors import UserError, told
 from ssljax.records import (
   json_text,
   read_json,
@@ -45,8 +52,6 @@ from ssljax.records import (
   write_recorded,
 )
 from ssljax.reports import telemetry
-
-absl_flags.adopt_module_key_flags(flags)  # or --help would not show them
 
 
 def run(
@@ -57,6 +62,7 @@ def run(
   *,
   dry: bool = False,
   from_last_good: bool = False,
+  track: Sequence[str] = (),
 ) -> str:
   """Runs all stages of a recipe; returns the table of results.
 
@@ -69,9 +75,11 @@ def run(
     dry: checks all, writes the summary, and returns it instead of running.
     from_last_good: goes on from an older checkpoint where the newest of a stage
       is damaged.
+    track: the trackers that are told what the run logs; see `docs/logging.md`.
   """
-  if told := hosts.sharing(data_dir):
-    hosts.say(told)
+  track = trackers.asked(track)
+  if shared := hosts.sharing(data_dir):
+    hosts.say(shared)
   dataset = datasets.open_dataset(config.data.to_dict(), data_dir=data_dir)
   config.data.update(dataset.resolved)
   task = tasks.make(config)
@@ -90,7 +98,7 @@ def run(
   if dataset.skipped:
     hosts.say(workdir.skipped_lines(folder, dataset.skipped))
   recipe = stage.resolve(config, folder=folder, task=task, dataset=dataset)
-  told = forecast.summarize(
+  summary = forecast.summarize(
     recipe, folder=folder, dataset=dataset, survey=survey
   )
   hosts.check_same('config', config.to_dict())
@@ -110,20 +118,27 @@ def run(
       )
   if hosts.first():
     folder.mkdir(parents=True, exist_ok=True)
-    replace_text(folder / 'summary.txt', told)
+    replace_text(folder / 'summary.txt', summary)
     workdir.write_skipped(folder, dataset.skipped)
     forecast.draw(folder / 'pictures.png', dataset=dataset, survey=survey)
   if dry:
-    return told
+    return summary
   if recipe.stages:
-    hosts.say(told)
-  later = [each.flops for each in recipe.stages]
-  for place, each in enumerate(recipe.stages, start=1):
-    if stop():
-      raise signals.Stopped('Stopped; the same command goes on from here.')
-    train.run_stage(
-      each, task=task, dataset=dataset, stop=stop, later=sum(later[place:])
-    )
+    hosts.say(summary)
+  pace = forecast.Pace(recipe.stages)
+  replay = functools.partial(log.replay, folder, config.recipe)
+  with trackers.opened(track, folder, config.to_dict(), replay) as tracking:
+    for each in recipe.stages:
+      if stop():
+        raise signals.Stopped('Stopped; the same command goes on from here.')
+      train.run_stage(
+        each,
+        task=task,
+        dataset=dataset,
+        stop=stop,
+        pace=pace,
+        trackers=tracking,
+      )
   # The others have written nothing, and have nothing to tell.
   return results(folder, recipe, task) if hosts.first() else ''
 
@@ -163,7 +178,7 @@ def main(argv: Sequence[str]) -> None:
       flags.COORDINATOR.value, flags.PROCESSES.value, flags.PROCESS.value
     )
   except UserError as error:
-    sys.exit(f'{type(error).__name__}: {error}')
+    sys.exit(told(error, debug=flags.DEBUG.value))
   process.quiet()
   process.keep_heap()
   name = workdir.name_of(config, flags.config_file().stem)
@@ -187,15 +202,16 @@ def main(argv: Sequence[str]) -> None:
           stop,
           dry=dry,
           from_last_good=flags.FROM_LAST_GOOD.value,
+          track=flags.LOG.value,
         )
   except signals.Stopped as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(signals.STOPPED)
   except workdir.DataChanged as error:
     remedy = flags.go_on(sys.argv, folder, first_stage(folder))
-    sys.exit(f'{type(error).__name__}: {error}\n{remedy}')
+    sys.exit(f'{told(error, debug=flags.DEBUG.value)}\n{remedy}')
   except UserError as error:
-    sys.exit(f'{type(error).__name__}: {error}')
+    sys.exit(told(error, debug=flags.DEBUG.value))
   if not hosts.first():
     return
   print(table)
@@ -218,7 +234,8 @@ def tell(folder: pathlib.Path, data_dir: str) -> None:
   try:
     print(f'Report: {report.write([folder], data_dir=data_dir)}')
   except Exception as error:  # whatever it is, the run itself is complete
-    print(f'Found no way to write its page: {error!r}', file=sys.stderr)
+    said = told(error, debug=flags.DEBUG.value)
+    print(f'Found no way to write its page: {said}', file=sys.stderr)
 
 
 def first_stage(folder: pathlib.Path) -> bool:

@@ -19,14 +19,17 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import tqdm
-
-from ssljax import process, rows
+from ssljax import bars, process, rows
 from ssljax import reader as reader_lib
 from ssljax.data import inputs
 from ssljax.data.files import printed
-from ssljax.errors import UserError
+from ssljax.errors import DEBUG, UserError, told
 
+ABOUT = """Reads the text in images with a trained run.
+
+  python -m ssljax.recognize runs/mine scans/*.png
+  python -m ssljax.recognize runs/mine scans --format=csv --output=out.csv
+  python -m ssljax.recognize runs/mine scans --pattern=DDDD-DD --top=3"""
 # Exit statuses, besides those that a shell knows of a signal.
 ALL_READ, SOME_NOT_READ, MISTAKE = 0, 1, 2
 INTERRUPTED, NOBODY_READS = 130, 141
@@ -35,36 +38,52 @@ INTERRUPTED, NOBODY_READS = 130, 141
 def parser() -> argparse.ArgumentParser:
   made = argparse.ArgumentParser(
     prog='python -m ssljax.recognize',
-    description='Reads the text in images with a trained run.',
+    usage='python -m ssljax.recognize [options] WORKDIR IMAGES...',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    description=ABOUT,
     epilog='Exit status: 0 if all images were read, 1 if some could not be '
-    'read, 2 for a mistake in the command.',
+    'read,\n2 for a mistake in the command.',
     allow_abbrev=False,
   )
   add = made.add_argument
-  add('workdir', help='the folder of a run, or of a stage in it')
+  add(
+    'workdir',
+    metavar='WORKDIR',
+    help='the folder of a run, or of a stage in it',
+  )
   add(
     'images',
+    metavar='IMAGES',
     nargs='+',
     help='image files and folders of images; - reads names from standard '
     'input, one a line',
   )
-  add('--stage', help='of the run; by default the one that it is for')
-  add('--format', choices=rows.FORMATS, default='text')
-  add('--output', metavar='FILE', help='instead of standard output')
+  add('--stage', help='that reads; by default the one that the run is for')
+  add(
+    '--format',
+    choices=rows.FORMATS,
+    default='text',
+    help='of what is written; by default text',
+  )
+  add('--output', metavar='FILE', help='to write to, not standard output')
   add(
     '--resume',
     action='store_true',
     help='keep the rows of --output, and read only images without one',
   )
   add(
-    '--top', type=positive, default=1, help='so many texts, with probabilities'
+    '--top',
+    type=positive,
+    default=1,
+    metavar='N',
+    help='gives the N likeliest texts of an image, with probabilities',
   )
   add(
     '--characters',
     action='store_true',
-    help='the confidence of each character',
+    help='gives the confidence of each character, too',
   )
-  add('--charset', default='', help='characters that may be read, or a name')
+  add('--charset', default='', help='characters that may be read, as digits')
   add('--length', type=lengths, help='of the text, as 6 or 4-6')
   add('--pattern', default='', help='of the text, as DDDD-DD: D is a digit, L '
       'a letter, A either, ? anything')  # fmt: skip
@@ -75,14 +94,16 @@ def parser() -> argparse.ArgumentParser:
     '--min_confidence',
     type=share,
     default=0.0,
+    metavar='SHARE',
     help='leaves the text empty where the confidence, 0 to 1, is lower',
   )
   add(
     '--errors',
     choices=('skip', 'stop'),
     default='skip',
-    help='what to do about an image that cannot be read',
+    help='what to do about an image that cannot be read; by default skip',
   )
+  add('--debug', action='store_true', help=DEBUG)
   return made
 
 
@@ -188,15 +209,11 @@ def with_bar(
   outcomes: Iterator[Any], total: int | None, flags: argparse.Namespace
 ) -> Iterator[Any]:
   """A bar on stderr when it takes long, unless the rows go there as well."""
-  yield from tqdm.tqdm(
-    outcomes,
-    total=total,
-    desc='reading',
-    unit=' images',
-    delay=2,
-    mininterval=0.1 if sys.stderr.isatty() else 10,
-    disable=not flags.output and one_screen(),
-  )
+  hidden = not flags.output and one_screen()
+  with bars.bar('reading', total, unit='image', delay=2, disable=hidden) as bar:
+    for outcome in outcomes:
+      yield outcome
+      bar.update()
 
 
 def one_screen() -> bool:
@@ -229,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     return read(flags)
   except UserError as error:
-    print(f'{type(error).__name__}: {printed(str(error))}', file=sys.stderr)
+    print(printed(told(error, debug=flags.debug)), file=sys.stderr)
     return MISTAKE
   except KeyboardInterrupt:
     print('Stopped; the rows so far are written.', file=sys.stderr)

@@ -28,7 +28,7 @@ from ssljax import build, evals, process, tasks, trained, workdir
 from ssljax import reader as reader_lib
 from ssljax.data import datasets, pipeline, sources
 from ssljax.data.datasets import Dataset
-from ssljax.errors import UserError
+from ssljax.errors import DEBUG, UserError, told
 from ssljax.evals import doubt
 from ssljax.records import json_text, read_json, read_lines, replace_text
 from ssljax.reports import looks, page, report
@@ -306,16 +306,21 @@ def _classified(folder: pathlib.Path, source: sources.Source) -> Section | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
-    prog='python -m ssljax.report',
+    usage='python -m ssljax.report [options] WORKDIR [WORKDIR...]',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
-  parser.add_argument('--out', help='the file, by default WORKDIR/report.html')
   parser.add_argument(
-    '--data_dir', help='where rendered data is kept, as for ssljax.main'
+    'workdirs', nargs='+', metavar='WORKDIR', help='the folder of a run'
   )
+  parser.add_argument('--out', help='the page; by default WORKDIR/report.html')
+  parser.add_argument(
+    '--data_dir',
+    metavar='DIR',
+    help='where rendered data is kept, as for ssljax.main',
+  )
+  parser.add_argument('--debug', action='store_true', help=DEBUG)
   given = parser.parse_args(arguments)
   process.quiet()
   jax.config.update('jax_threefry_partitionable', True)
@@ -323,8 +328,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with process.compiled_kept():
       path = write(given.workdirs, out=given.out, data_dir=given.data_dir)
   except UserError as error:
-    sys.exit(f'{type(error).__name__}: {error}')
+    sys.exit(told(error, debug=given.debug))
   except (OSError, ValueError, KeyError) as error:
+    if given.debug:
+      raise
     sys.exit(
       f'Found a file of a run that cannot be used ({error!r}); expected what '
       'the run has written. Its command makes it again.'

@@ -30,7 +30,7 @@ from ssljax import process, reader
 from ssljax import workdir as workdir_lib
 from ssljax.data import datasets, images, pipeline, sources
 from ssljax.data.own import RENDERED
-from ssljax.errors import UserError
+from ssljax.errors import DEBUG, UserError, told
 from ssljax.evals import doubt
 from ssljax.reports import review
 from ssljax.tasks.task import EVALUATION_BATCH
@@ -206,16 +206,23 @@ def _item(
 
 def main(arguments: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
-    prog='python -m ssljax.review',
+    usage='python -m ssljax.review [options] WORKDIR',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   add = parser.add_argument
-  add('workdir', help='the folder of a run, or of a stage in it')
-  add('--stage', help='that reads; by default the one that the recipe is for')
-  add('--most', type=int, default=300, help='images on the page (300)')
-  add('--next', type=int, default=30, help='images to label next (30)')
+  add(
+    'workdir',
+    metavar='WORKDIR',
+    help='the folder of a run, or of a stage in it',
+  )
+  add('--stage', help='that reads; by default the one that the run is for')
+  add(
+    '--most', type=int, default=300, help='images on the page; 300 by default'
+  )
+  add('--next', type=int, default=30, help='images to label; 30 by default')
   add('--out', help='the page; by default WORKDIR/review.html')
+  add('--debug', action='store_true', help=DEBUG)
   given = parser.parse_args(arguments)
   process.quiet()
   try:
@@ -227,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       out=given.out,
     )
   except UserError as error:
-    sys.exit(f'{type(error).__name__}: {error}')
+    sys.exit(told(error, debug=given.debug))
   print(
     f'{counts["wrong"]} labels that may be wrong, {counts["next"]} images to '
     f'label next, {counts["rest"]} others.'

@@ -19,12 +19,13 @@ from ssljax.data.datasets import Dataset
 from ssljax.evaluate import evaluate, grid
 from ssljax.forecast import Pace
 from ssljax.health import Monitor, check_finite
-from ssljax.log import Log
+from ssljax.log import Log, ended
 from ssljax.records import read_lines
 from ssljax.signals import Stopped, deferred
 from ssljax.stage import Stage, taken
 from ssljax.tasks import Task
 from ssljax.tasks.task import EVALUATION_BATCH
+from ssljax.trackers import Tracker
 
 
 def run_stage(
@@ -33,7 +34,8 @@ def run_stage(
   task: Task,
   dataset: Dataset,
   stop: Callable[[], bool],
-  later: float = 0.0,
+  pace: Pace | None = None,
+  trackers: Sequence[Tracker] = (),
 ) -> None:
   """Runs or resumes a stage to its last step, and evaluates it.
 
@@ -42,9 +44,12 @@ def run_stage(
     task: what the run is about.
     dataset: the run's data.
     stop: once it returns True, the state is saved and `Stopped` raised.
-    later: FLOPs of the stages after this one, whose time is then told.
+    pace: of the run; this stage alone if not given.
+    trackers: are told what the stage logs.
   """
   stage = stage.settled()
+  pace = pace or Pace([stage])
+  pace.begin(stage)
   create = jax.jit(
     functools.partial(
       core.create_state, method=stage.method, optimizer=stage.optimizer
@@ -65,11 +70,14 @@ def run_stage(
     start = int(state.step)
     hosts.check_same(f'the step that {stage.name} goes on from', start)
     with Log(
-      stage.folder, name=stage.name, total=stage.steps, start=start
+      stage.folder,
+      name=stage.name,
+      total=stage.steps,
+      start=start,
+      trackers=trackers,
     ) as log:
       monitor = watch(stage)
       show = grid(stage, dataset)
-      pace = Pace(stage, later)
       saves = keeping_best(checkpoints, stage, task, dataset)
       state = fit(state, stage, saves, log, monitor, pace, stop, show)
   summary = stage.summary()
@@ -79,6 +87,7 @@ def run_stage(
     state = parallel.own(state)
     summary |= evaluate(stage, state, task=task, dataset=dataset)
     damage.finish(stage.folder, summary)
+    ended(stage.folder, trackers)
   hosts.wait(f'{stage.name}-evaluated')
 
 
@@ -158,13 +167,12 @@ def fit(
       log.scalars(done, values)
       for message in monitor.read(done, values):
         log.note(f'{stage.name}: {message}')
-      if told := pace.told(done):
-        log.note(told)
+      pace.read(done)
       window = []
     elif ending:
       # The line of this window is written by who goes on.
       log.keep(done, jax.device_get(window))
-    log.advance(done)
+    log.advance(done, pace.later)
     if saving:
       checkpoints.save(done, parallel.everywhere(state))
       process.trim_heap()

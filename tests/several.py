@@ -211,12 +211,10 @@ def run(
       note=print,
       kept=list,
       keep=lambda step, window: None,
-      advance=lambda step: None,
+      advance=lambda step, later: None,
       picture=None,
     )
-    quiet = types.SimpleNamespace(
-      read=lambda step, values: [], told=lambda step: ''
-    )
+    quiet = types.SimpleNamespace(read=lambda step, values=None: [], later=None)
     with Checkpoints(made.folder / 'checkpoints') as checkpoints:
       state = checkpoints.restore(
         parallel.shapes_everywhere(jax.eval_shape(create, key))

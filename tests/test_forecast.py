@@ -22,32 +22,49 @@ class _Clock:
     return self.now
 
 
-def _pace(later=0.0, steps=400):
+def _stage(name, flops, steps):
+  return types.SimpleNamespace(name=name, flops=flops, steps=steps)
+
+
+def test_what_is_left_of_a_run_is_forecast_and_then_measured(monkeypatch):
+  monkeypatch.setattr(forecast, 'speed', lambda: 1e9)
   clock = _Clock()
-  running = types.SimpleNamespace(name='pretrain', steps=steps, flops=4e9)
-  return forecast.Pace(running, later, clock), clock
-
-
-def test_the_first_steps_are_measured_without_their_compilation():
-  pace, clock = _pace(later=8e9)
+  stages = [
+    _stage('pretrain', 400e9, 400),
+    _stage('head', 80e9, 20),
+    _stage('test', 0.0, 0),
+  ]
+  pace = forecast.Pace(stages, clock)
+  pace.begin(stages[0])
+  assert pace.later == 80  # by the speed that was forecast
   clock.now = 100.0  # compiles
-  assert pace.told(20) == ''
-  clock.now = 110.0
-  told = pace.told(40)
-  # Half a second a step of 10 MFLOP: 360 steps, and 8 GFLOP are 800 steps more.
-  assert told == (
-    'pretrain: 0.5 s a step, so about 3 min for the 360 that are left; the '
-    'stages after it about 7 min'
-  )
-  clock.now = 200.0
-  assert pace.told(60) == ''  # told once
+  pace.read(20)
+  assert pace.later == 80
+  clock.now = 110.0  # 20 GFLOP
+  pace.read(40)
+  assert pace.later == 40
+  clock.now = 190.0  # 60 GFLOP since then
+  pace.read(60 + 20)
+  assert pace.later == pytest.approx(80 * 90 / 60)
+  pace.begin(stages[1])
+  assert pace.later == 0.0
+  pace.begin(stages[2])  # takes no step
+  pace.read(0)
+  pace.read(0)
+  assert pace.later == 0.0
 
 
-def test_a_run_of_seconds_tells_no_time():
-  pace, clock = _pace(steps=40)
-  pace.told(1)
+def test_stages_of_seconds_are_not_forecast(monkeypatch):
+  monkeypatch.delattr(forecast, 'speed')  # which would be asked
+  clock = _Clock()
+  stages = [_stage('pretrain', 4e9, 40), _stage('head', 8e9, 20)]
+  pace = forecast.Pace(stages, clock)
+  pace.begin(stages[0])
+  assert pace.later is None
+  pace.read(1)
   clock.now = 1.0
-  assert pace.told(2) == ''
+  pace.read(2)  # 0.1 GFLOP a second
+  assert pace.later == pytest.approx(80)
 
 
 @pytest.fixture(scope='module')

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from ssljax import durable, log
+from ssljax import bars, durable
 from ssljax.log import Log
 from ssljax.records import read_json, write_json
 from ssljax.reports.tables import table
@@ -59,9 +59,10 @@ def test_scalars(tmp_path):
     for value in event.summary.value
   ]
   assert scalars == [
-    (10, 'loss', 0.5),
-    (10, 'retrieval', 0.25),
-    (20, 'loss', 0.125),
+    (line['step'], name, pytest.approx(value))
+    for line in (first, second)
+    for name, value in line.items()
+    if name != 'step'
   ]
 
 
@@ -171,12 +172,12 @@ def test_a_window_that_a_stop_cuts_goes_on(tmp_path):
 
 
 def test_lines_where_there_is_no_terminal(tmp_path, capfd, monkeypatch):
-  monkeypatch.setattr(log, '_LINE_SECONDS', 0.0)
+  monkeypatch.setattr(bars, '_LINE_SECONDS', 0.0)
   with Log(tmp_path, name='pretrain', total=8, start=2) as one:
     one.advance(4)
-    one.scalars(4, {'loss': 0.5, 'other': 7})
+    one.scalars(4, {'loss': 0.5, 'retrieval': 0.25, 'other': 7})
     one.note('a note')
-    one.advance(6)
+    one.advance(6, 7200.0)
     one.advance(8)
   captured = capfd.readouterr()
   assert captured.out == ''  # the results' own
@@ -186,9 +187,12 @@ def test_lines_where_there_is_no_terminal(tmp_path, capfd, monkeypatch):
   assert lines[1].startswith('pretrain: 4/8 steps (50%)')
   assert lines[2] == 'a note'
   assert re.fullmatch(
-    r'pretrain: 6/8 steps \(75%\), .*step/s, .* left, loss=0.5', lines[3]
+    r'pretrain: 6/8 steps \(75%\), [\d.e+]+/s, 1 s left, run 2.0 h, '
+    r'loss=0.5, retrieval=0.25',
+    lines[3],
   )
   assert lines[-1].startswith('pretrain: 8/8 steps (100%)')
+  assert 'took 1 s' in lines[-1]
 
 
 def test_lines_come_every_few_seconds_only(tmp_path, capfd):
@@ -201,7 +205,7 @@ def test_lines_come_every_few_seconds_only(tmp_path, capfd):
 def test_lines_keep_coming_where_steps_become_slow(
   tmp_path, capfd, monkeypatch
 ):
-  monkeypatch.setattr(log, '_LINE_SECONDS', 0.05)
+  monkeypatch.setattr(bars, '_LINE_SECONDS', 0.05)
   with Log(tmp_path, name='pretrain', total=1_000_000) as one:
     step, fast = 0, time.perf_counter() + 0.2
     while time.perf_counter() < fast:
@@ -231,7 +235,7 @@ with Log(sys.argv[1], name='pretrain', total=3) as one:
   for step in range(1, 4):
     time.sleep(0.15)
     one.scalars(step, {'loss': 0.25})
-    one.advance(step)
+    one.advance(step, 720.0)
     if step == 2:
       one.note('a note')
 """
@@ -259,7 +263,12 @@ def test_on_a_terminal(tmp_path, columns):
   text = text.decode()
   if columns:
     assert re.search(
-      r'\rpretrain: 100%\|█+\| 3/3 \[.*step/s, loss=0.25\]', text
+      r'\rpretrain: 100%\|█{20,}\| [\d.]+/s, took 1 s, loss=0.25', text
+    )
+    # All of it has room on 80 columns, the time that is left included.
+    assert re.search(
+      r'\rpretrain:  67%\|█+.*\| [\d.]+/s, 1 s left, run 12 min, loss=0.25',
+      text,
     )
     assert re.search(r'\r +\ra note\r\n', text)  # not on the bar's line
   else:  # a terminal that does not know its size

@@ -13,16 +13,14 @@ import io
 import json
 import pathlib
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 from absl import logging
 
-from ssljax import durable
+from ssljax import bars, durable
 from ssljax.data import render as render_lib
 from ssljax.data import workers
 from ssljax.data.layouts import LAYOUTS, SEEN_LAYOUTS, UNSEEN_LAYOUTS
@@ -166,14 +164,7 @@ class TextImages(tfds.core.ShardBasedBuilder):
     chunks = workers.ordered_map(
       render_lib.render_chunk, self._tasks(), processes=processes
     )
-    bar = tqdm.tqdm(
-      total=total,
-      desc='rendering',
-      unit=' images',
-      disable=not self.progress,
-      # A file or a CI log gets few lines instead of a bar that moves.
-      mininterval=0.1 if sys.stderr.isatty() else 10,
-    )
+    bar = bars.bar('rendering', total, unit='image', disable=not self.progress)
     # tfds writes the shards one after another, in the order of the tasks, so
     # one stream of chunks from one set of workers serves all shards.
     with bar as self._bar, contextlib.closing(chunks) as self._chunks:

@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import tqdm
+
+from ssljax import bars
 
 CHUNK = 250  # the examples that a worker renders at a time
 
@@ -185,12 +186,7 @@ def rendered(
   # A few chunks take less time than workers need to start.
   processes = available_cores() if count > 4 * CHUNK else 1
   parts = []
-  bar = tqdm.tqdm(
-    total=count,
-    desc=f'rendering {what}',
-    unit=' images',
-    mininterval=0.1 if sys.stderr.isatty() else 10,
-  )
+  bar = bars.bar(f'rendering {what}', count, unit='image')
   chunks = ordered_map(render, tasks, processes=processes)
   with bar, contextlib.closing(chunks):
     for part in chunks:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ssljax.bars import minutes
 from ssljax.reports.summary import listed
 
 STAGES = 10  # the most stages that are listed
@@ -115,15 +116,6 @@ def _stage(plan: Plan, speed: float | None) -> str:
     f'{plan.method}: {plan.steps:,} steps{done} of {size}, '
     f'{plan.examples:,} examples{labels}{time}'
   )
-
-
-def minutes(seconds: float) -> str:
-  """A time as a person says it: '40 s', '12 min', '3.5 h'."""
-  if seconds < 60:
-    return f'{max(1, round(seconds))} s'
-  if seconds < 5400:
-    return f'{seconds / 60:.0f} min'
-  return f'{seconds / 3600:.1f} h'
 
 
 def _bytes(count: float) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssljax import bars
 from ssljax.reports import plans
 from ssljax.reports.plans import Machine, Plan
 
@@ -64,4 +65,4 @@ def test_memory_and_disk():
   ],
 )
 def test_a_time_as_a_person_says_it(seconds, told):
-  assert plans.minutes(seconds) == told
+  assert bars.minutes(seconds) == told
