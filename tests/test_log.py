@@ -1,13 +1,13 @@
 """What a run tells is complete, not doubled, and readable by others."""
 
 import errno
+import io
 import json
 import math
 import os
 import pty
 import re
 import resource
-import struct
 import subprocess
 import sys
 import termios
@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from logged import events
+from PIL import Image
 
 from ssljax import bars, durable
-from ssljax.log import Log
+from ssljax.log import Log, ended
 from ssljax.records import read_json, write_json
 from ssljax.reports.tables import table
 
@@ -28,18 +29,6 @@ from ssljax.reports.tables import table
 def metrics(directory):
   lines = (directory / 'metrics.jsonl').read_text().splitlines()
   return [json.loads(line) for line in lines]
-
-
-def events(directory):
-  """What TensorBoard would read, file by file."""
-  found = []
-  for path in sorted((directory / 'tensorboard').iterdir()):
-    data = path.read_bytes()
-    while data:
-      (size,) = struct.unpack('<Q', data[:8])
-      found.append(Event.FromString(data[12 : 12 + size]))
-      data = data[12 + size + 4 :]
-  return found
 
 
 def test_scalars(tmp_path):
@@ -64,6 +53,53 @@ def test_scalars(tmp_path):
     for name, value in line.items()
     if name != 'step'
   ]
+
+
+def _told(directory):
+  """What TensorBoard shows: (step, name) -> a number, or a picture."""
+  found = {}
+  for event in events(directory):
+    for value in event.summary.value:
+      shown = value.simple_value
+      if value.HasField('image'):
+        with Image.open(io.BytesIO(value.image.encoded_image_string)) as image:
+          shown = np.asarray(image)
+      found[event.step, value.tag] = shown
+  return found
+
+
+def test_tensorboard_shows_what_the_folder_holds(tmp_path):
+  """Every line, picture and figure of a stage, its sheet of readings too."""
+  with Log(tmp_path, name='pretrain', total=20) as one:
+    for step in (10, 20):
+      one.scalars(step, {'loss': 1 / step, 'bad': math.nan})
+      one.picture(step, NOISE)
+  write_json(
+    tmp_path / 'stage.json',
+    {
+      'steps': 20,
+      'test': {'exact_match': 0.5, 'low': None},
+      'calibration': {'from': 'validation'},
+      'alarms': ['text'],
+    },
+  )
+  Image.fromarray(NOISE[:9]).save(tmp_path / 'sheet.png')
+  ended(tmp_path)
+  wanted = {
+    (20, 'end/steps'): 20,
+    (20, 'end/test/exact_match'): 0.5,
+    (20, 'sheet'): NOISE[:9],
+  }
+  for line in metrics(tmp_path):
+    assert line.pop('bad') is None
+    step = line.pop('step')
+    wanted |= {(step, name): value for name, value in line.items()}
+    with Image.open(tmp_path / 'pictures' / f'{step:07}.png') as image:
+      wanted[step, 'task'] = np.asarray(image)
+  found = _told(tmp_path)
+  assert found.keys() == wanted.keys()
+  for name, value in wanted.items():
+    np.testing.assert_allclose(found[name], value, rtol=1e-6)
 
 
 def refuse(name):
@@ -229,7 +265,7 @@ def test_a_stage_without_steps_draws_no_bar(tmp_path, capfd):
 
 ON_A_TERMINAL = """
 import sys, time
-from ssljax.log import Log
+from ssljax.log import Log, ended
 
 with Log(sys.argv[1], name='pretrain', total=3) as one:
   for step in range(1, 4):

@@ -6,6 +6,7 @@ And what a run tells: a stop inside a window of the log changes no line.
 import functools
 
 import jax
+import logged
 import numpy as np
 import pytest
 import tiny_ocr
@@ -95,20 +96,39 @@ def _lines(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', RECIPES)
-def test_stopped_and_resumed_is_bit_equal(name, tmp_path, data_dir):
+def test_stopped_and_resumed_is_bit_equal(
+  name, tmp_path, data_dir, monkeypatch
+):
+  """Whether or not a tracker is told of it, which is told each line once."""
+  starts = logged.fake_wandb(monkeypatch)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   main.run(_config(name), whole, str(data_dir), _stopper(None))
   place = RECIPES[name][1]
   with pytest.raises(train.Stopped):
-    main.run(_config(name), parts, str(data_dir), _stopper(place))
+    main.run(
+      _config(name), parts, str(data_dir), _stopper(place), track=['wandb']
+    )
   assert read(parts / 'pretrain' / 'checkpoints').step == place
-  main.run(_config(name), parts, str(data_dir), _stopper(None))
+  main.run(_config(name), parts, str(data_dir), _stopper(None), track=['wandb'])
   a, b = (read(run / 'pretrain' / 'checkpoints') for run in (whole, parts))
   assert a.step == b.step == STEPS
   jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
   lines, others = (_lines(run) for run in (whole, parts))
   assert lines == others
   assert [line['step'] for line in lines] == [4, 5, 8, 10, 12]
+  told = [line for start in starts for line in start.lines]
+  figures = [line for line in told if 'pretrain/loss' in line]
+  assert [line | {'pretrain/seconds': 0} for line in figures] == [
+    {f'pretrain/{name}': value for name, value in line.items()}
+    for line in lines
+  ]
+  ends = [line for line in told if 'pretrain/end/steps' in line]
+  assert [line['pretrain/step'] for line in ends] == [STEPS]
+  assert [start.status for start in starts] == [1, 0]
+  assert len({start.id for start in starts}) == 1
+  drawn = [line['pretrain/step'] for line in told if 'pretrain/task' in line]
+  pictures = sorted((parts / 'pretrain' / 'pictures').glob('*.png'))
+  assert drawn == [int(path.stem) for path in pictures]
   for name in ('results.json', 'pretrain/stage.json'):
     assert (whole / name).read_text() == (parts / name).read_text()
   moved = jax.tree.leaves(a.state['params']['encoder'])
