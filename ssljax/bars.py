@@ -27,7 +27,7 @@ class Bar(tqdm):
 
   @property
   def format_dict(self) -> dict[str, Any]:
-    found = super().format_dict
+    found = dict(super().format_dict)
     return found | {'told': _told(found, self.later)}
 
 

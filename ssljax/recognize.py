@@ -246,7 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     return read(flags)
   except UserError as error:
-    print(printed(told(error, debug=flags.debug)), file=sys.stderr)
+    said = told(error, debug=flags.debug)
+    said = said if flags.debug else printed(said)  # a name may have any sign
+    print(said, file=sys.stderr)
     return MISTAKE
   except KeyboardInterrupt:
     print('Stopped; the rows so far are written.', file=sys.stderr)

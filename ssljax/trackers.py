@@ -47,7 +47,7 @@ class Tracker(Protocol):
 class Wandb:
   """Weights & Biases; offline, unless `WANDB_MODE` says otherwise."""
 
-  def __init__(self, folder: pathlib.Path, config: Any, known: str | None):
+  def __init__(self, folder: pathlib.Path, described: Any, known: str | None):
     mode = os.environ.get('WANDB_MODE', 'offline')
     if mode == 'offline':  # where it still looks for a network, to report bugs
       os.environ.setdefault('WANDB_ERROR_REPORTING', 'false')
@@ -60,7 +60,7 @@ class Wandb:
       dir=os.environ.get('WANDB_DIR', str(folder)),
       id=known or os.environ.get('WANDB_RUN_ID', uuid.uuid4().hex[:8]),
       resume='allow',
-      config=config,
+      config=described,
       settings=wandb.Settings(silent=True, console='off'),
     )
     self.id = self._run.id
@@ -86,7 +86,7 @@ class Mlflow:
   MLflow deprecates its store of files.
   """
 
-  def __init__(self, folder: pathlib.Path, config: Any, known: str | None):
+  def __init__(self, folder: pathlib.Path, described: Any, known: str | None):
     os.environ.setdefault('MLFLOW_DISABLE_TELEMETRY', 'true')
     os.environ.setdefault('MLFLOW_LOGGING_LEVEL', 'WARNING')
     mlflow = importlib.import_module('mlflow')
@@ -108,7 +108,7 @@ class Mlflow:
       )
       run = self._client.create_run(experiment, run_name=folder.name)
       self.id = run.info.run_id
-      self._client.log_dict(self.id, config, 'config.json')
+      self._client.log_dict(self.id, described, 'config.json')
     self._client.update_run(self.id, status='RUNNING')
 
   def scalars(self, stage: str, step: int, values: Values) -> None:
@@ -193,7 +193,7 @@ def asked(given: Iterable[str]) -> list[str]:
 def opened(
   names: Sequence[str],
   folder: pathlib.Path,
-  config: Any,
+  described: Any,
   replay: Callable[[Tracker], None],
 ) -> Iterator[list[Tracker]]:
   """Trackers of a run, which go on where an earlier start of it has ended.
@@ -201,7 +201,7 @@ def opened(
   Args:
     names: of the trackers.
     folder: of the run.
-    config: of the run, which they show.
+    described: the config of the run, which they show.
     replay: tells a tracker what the run has logged so far.
 
   Raises:
@@ -213,7 +213,7 @@ def opened(
   try:
     for name in names if hosts.first() else ():
       try:
-        tracker = TRACKERS[name](folder, config, known.get(name))
+        tracker = TRACKERS[name](folder, described, known.get(name))
       except Exception as error:
         raise UserError(
           f'Found {name} not starting: {error!r}; expected a tracker that '
