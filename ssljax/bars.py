@@ -24,11 +24,18 @@ class Bar(tqdm):
   """
 
   later: float | None = None
+  _begun: tuple[float, float] | None = None  # what was done first, and when
 
   @property
   def format_dict(self) -> dict[str, Any]:
     found = dict(super().format_dict)
-    return found | {'told': _told(found, self.later)}
+    done, passed = found['n'], found['elapsed']
+    if self._begun is None and done > found['initial']:
+      self._begun = done, passed
+    first, since = self._begun or (done, passed)
+    # The first step also compiles, so its time tells nothing of the others.
+    rate = (done - first) / (passed - since) if passed > since else 0.0
+    return found | {'told': _told(found, rate, self.later)}
 
 
 def bar(
@@ -84,17 +91,21 @@ def on_terminal() -> bool:
   return sys.stderr.isatty() and all(os.get_terminal_size(sys.stderr.fileno()))
 
 
-def _told(bar: dict[str, Any], later: float | None) -> str:
-  """What stands behind a bar, of the values that tqdm has of it."""
-  done, total, passed = bar['n'], bar['total'], bar['elapsed']
-  rate = bar['rate']
-  if not rate and passed:
-    rate = (done - bar['initial']) / passed
+def _told(bar: dict[str, Any], rate: float, later: float | None) -> str:
+  """What stands behind a bar.
+
+  Args:
+    bar: the values that tqdm has of it.
+    rate: what is done in a second; 0 where this is not known yet.
+    later: see `Bar`.
+  """
+  done, total = bar['n'], bar['total']
   told = []
   if rate:
-    told.append(f'{rate:.3g}/s' if rate >= 1 else f'{1 / rate:.3g} s each')
+    many = f'{rate:,.0f}' if rate >= 100 else f'{rate:.3g}'
+    told.append(f'{many}/s' if rate >= 1 else f'{1 / rate:.3g} s each')
   if total and done >= total:
-    told.append(f'took {minutes(passed)}')
+    told.append(f'took {minutes(bar["elapsed"])}')
   elif rate and total:
     left = (total - done) / rate
     told.append(f'{minutes(left)} left')

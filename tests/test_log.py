@@ -223,12 +223,26 @@ def test_lines_where_there_is_no_terminal(tmp_path, capfd, monkeypatch):
   assert lines[1].startswith('pretrain: 4/8 steps (50%)')
   assert lines[2] == 'a note'
   assert re.fullmatch(
-    r'pretrain: 6/8 steps \(75%\), [\d.e+]+/s, 1 s left, run 2.0 h, '
+    r'pretrain: 6/8 steps \(75%\), [\d.,]+/s, 1 s left, run 2.0 h, '
     r'loss=0.5, retrieval=0.25',
     lines[3],
   )
   assert lines[-1].startswith('pretrain: 8/8 steps (100%)')
   assert 'took 1 s' in lines[-1]
+
+
+def test_the_first_step_which_compiles_tells_no_speed():
+  now = 100.0
+  with bars.bar('pretrain', 42, unit='step') as one:
+    one.start_t, one._time = 0.0, lambda: now
+    one.n = 2
+    assert one.format_dict['told'] == 'starting'
+    now, one.n, one.later = 110.0, 22, 110.0
+    assert one.format_dict['told'] == '2/s, 10 s left, run 2 min'
+    now, one.later = 142.0, None
+    assert one.format_dict['told'] == '2.1 s each, 42 s left'
+    one.n = 42
+    assert one.format_dict['told'] == '1.05 s each, took 2 min'
 
 
 def test_lines_come_every_few_seconds_only(tmp_path, capfd):
