@@ -125,20 +125,14 @@ def run(
     return summary
   if recipe.stages:
     hosts.say(summary)
-  pace = forecast.Pace(recipe.stages)
   replay = functools.partial(log.replay, folder, config.recipe)
   with trackers.opened(track, folder, config.to_dict(), replay) as tracking:
+    pace = forecast.Pace(recipe.stages)
+    options = {'task': task, 'dataset': dataset, 'stop': stop, 'pace': pace}
     for each in recipe.stages:
       if stop():
         raise signals.Stopped('Stopped; the same command goes on from here.')
-      train.run_stage(
-        each,
-        task=task,
-        dataset=dataset,
-        stop=stop,
-        pace=pace,
-        trackers=tracking,
-      )
+      train.run_stage(each, trackers=tracking, **options)
   # The others have written nothing, and have nothing to tell.
   return results(folder, recipe, task) if hosts.first() else ''
 

@@ -179,7 +179,7 @@ def asked(given: Iterable[str]) -> list[str]:
   names = [name for each in given for name in each.split(',')]
   for name in names:
     check_known('tracker', name, TRACKERS)
-    found = importlib.util.find_spec(name) if hosts.first() else None
+    found = importlib.util.find_spec(name)
     # A folder of that name, as wandb makes one, is found as well.
     if hosts.first() and (found is None or found.origin is None):
       raise UserError(
@@ -221,6 +221,7 @@ def opened(
           f'leave out --log={name}.'
         ) from error
       found.append(Behind(name, tracker))
+      hosts.say(f'The log goes to {name} as well, as run {tracker.id}.')
       if name not in known:
         replay(found[-1])
         known[name] = tracker.id

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import jax
+import logged
 import numpy as np
 import pytest
 import tiny_ocr
@@ -173,8 +174,16 @@ def test_a_run_leaves_all_that_it_promises(undisturbed):
     steps = tiny_ocr.STEPS[stage]
     assert [line['step'] for line in lines] == list(range(1, steps + 1))
     assert all(np.isfinite(line['loss']) for line in lines)
-    events = list((workdir / stage / 'tensorboard').glob('events*'))
-    assert events and all(file.stat().st_size > 100 for file in events)
+    told = {
+      (event.step, value.tag)
+      for event in logged.events(workdir / stage)
+      for value in event.summary.value
+    }
+    assert {(line['step'], name) for line in lines for name in line} - told == {
+      (line['step'], 'step') for line in lines
+    }
+    assert (steps, 'end/steps') in told
+    assert ((steps, 'end/test/exact_match') in told) == (stage != 'pretrain')
     saved = read(workdir / stage / 'checkpoints')
     assert saved.step == saved.state['step'] == steps
     assert saved.metadata['config'] == config
@@ -442,6 +451,7 @@ def mistakes(tmp_path_factory, data_dir, undisturbed):
   )
   flags['strange folder'] = _flags(strange, data_dir)
   flags['help'] = ('--help',)
+  flags['debug'] = (*flags['strange folder'], '--debug')
   done = _start('-c', FORKS, input=json.dumps(list(flags.values())))
   assert done.returncode == 0, done.stderr
   return dict(zip(flags, json.loads(done.stdout), strict=True))
@@ -469,9 +479,16 @@ def test_a_workdir_of_another_config_is_refused(mistakes, undisturbed):
   assert 'Found files but no config.json' in output
 
 
+def test_debug_tells_where_a_mistake_was_found(mistakes):
+  code, output = mistakes['debug']
+  assert code == 1
+  assert 'Traceback' in output and 'in check_claim' in output
+  assert output.rstrip().endswith('Choose another --workdir.')
+
+
 def test_help_explains_itself(mistakes):
   code, output = mistakes['help']
-  assert code in (0, 1)  # absl's own is 1
+  assert code == 0
   assert 'Traceback' not in output
   for part in (
     '--config',
