@@ -247,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return read(flags)
   except UserError as error:
     said = told(error, debug=flags.debug)
-    said = said if flags.debug else printed(said)  # a name may have any sign
+    said = said if flags.debug else printed(said)  # names may have any sign
     print(said, file=sys.stderr)
     return MISTAKE
   except KeyboardInterrupt:

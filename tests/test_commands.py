@@ -1,6 +1,7 @@
 """What the commands have in common: their help, and what --debug adds."""
 
 import pytest
+from absl.testing import flagsaver
 
 from ssljax import export, flags, main, recognize, report, review
 from ssljax.errors import UserError, told
@@ -42,6 +43,14 @@ def test_debug_tells_where_an_error_was_found(
   assert status == 2
   assert said.rstrip().splitlines()[-1].startswith('UserError: Found no ')
   assert ('Traceback' in said) == debug
+
+
+@flagsaver.flagsaver
+def test_debug_tells_what_a_flag_stumbled_over(capsys):
+  for debug in ([], ['--debug']):
+    with pytest.raises(SystemExit, match=r"'nonsense'[^$]*See --help"):
+      flags.parse_flags(['main', '--nonsense=1', *debug])
+    assert ('UnrecognizedFlagError' in capsys.readouterr().err) == bool(debug)
 
 
 @pytest.mark.parametrize('command', [main, *ARGUMENTS])
