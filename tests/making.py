@@ -6,7 +6,9 @@ import jax
 import numpy as np
 
 from ssljax import build, recipe, tasks
+from ssljax.checkpoint import Checkpoints
 from ssljax.data import sources
+from ssljax.records import write_json
 
 
 def method(config, stage, **options):
@@ -67,3 +69,13 @@ def arrays(method, batch):
   )
   # Small and positive, as the variances that the head divides by.
   return params, jax.tree.map(lambda x: np.abs(x) / 10, method_state)
+
+
+def save(folder, config, stage, params, method_state):
+  """A finished stage of a run, of these arrays."""
+  metadata = {'config': config.to_dict(), 'stage': stage}
+  metadata |= tasks.make(config).metadata
+  state = {'params': params, 'method_state': method_state}
+  with Checkpoints(folder / stage / 'checkpoints', metadata=metadata) as saved:
+    saved.save(1, state)
+  write_json(folder / stage / 'stage.json', {'steps': 1})

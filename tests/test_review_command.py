@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw
 
 import ssljax
 from configs import common
-from ssljax import review, tasks, workdir
-from ssljax.checkpoint import Checkpoints
+from ssljax import review, workdir
 from ssljax.data import datasets
 from ssljax.errors import UserError
 from ssljax.records import write_json
@@ -51,7 +50,7 @@ def _config(directory):
 
 def _save(folder, config, stage):
   """A stage of random arrays."""
-  method, task = making.method(config, stage), tasks.make(config)
+  method = making.method(config, stage)
   batch = {
     'image': np.zeros((8, config.data.height, config.data.width, 3), np.uint8),
     'index': np.arange(8, dtype=np.int32),
@@ -61,10 +60,7 @@ def _save(folder, config, stage):
   params, method_state = making.arrays(method, batch)
   if 'head' in params:
     params['head']['Dense_1']['bias'][BLANK] = 2
-  metadata = {'config': config.to_dict(), 'stage': stage, **task.metadata}
-  with Checkpoints(folder / stage / 'checkpoints', metadata=metadata) as saved:
-    saved.save(1, {'params': params, 'method_state': method_state})
-  write_json(folder / stage / 'stage.json', {'steps': 1})
+  making.save(folder, config, stage, params, method_state)
 
 
 @pytest.fixture(scope='module')
