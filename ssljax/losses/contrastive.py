@@ -5,12 +5,13 @@ device's share. The `parallel.mean` of the shares over devices is the loss of
 the global batch, and the mean of their gradients is the gradient of that loss.
 """
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Shaped
 
 from ssljax import parallel
-from ssljax.losses import rows
+from ssljax.losses import blockwise, rows
 
 
 def info_nce(
@@ -21,6 +22,7 @@ def info_nce(
   weights: Shaped[Array, 'rows'] | None = None,
   groups: Int[Array, 'rows'] | None = None,
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> Float[Array, '']:
   """Symmetric InfoNCE: row i of `a` must find row i of `b`, and the reverse.
 
@@ -48,6 +50,9 @@ def info_nce(
       loss of 0 and still counts in the mean.
     axis_name: the axis of the devices that supply negatives; without it, the
       negatives are this device's rows.
+    block_size: the rows of a block of cosines, of which the whole matrix is
+      never held; the gradient is exact. 0 holds the whole matrix, and None
+      takes blocks where it would have more than 1 GiB (`blockwise`).
 
   Returns:
     A scalar in `promote_types(dtype, float32)`; 0 where all weights are 0.
@@ -55,6 +60,14 @@ def info_nce(
   Raises:
     ValueError: the shapes do not match.
   """
+  rows.check_rows(a=a, b=b, weights=weights, groups=groups)
+  if block := _block(block_size, len(a), axis_name):
+    a, b, weights = _prepare(a, b, weights)
+    scaled = a / temperature
+    found = _in_blocks(scaled, b, weights, groups, axis_name, block)
+    there, back = (each.logsumexp for each in found)
+    values = (there + back) / 2 - jnp.sum(scaled * b, axis=1)
+    return rows.weighted_mean(values, weights, axis_name)
   forward, backward, own = _cosines(a, b, weights, groups, axis_name)
   there, back = (
     optax.softmax_cross_entropy_with_integer_labels(cosines / temperature, own)
@@ -70,6 +83,7 @@ def retrieval_accuracy(
   weights: Shaped[Array, 'rows'] | None = None,
   groups: Int[Array, 'rows'] | None = None,
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
   """How often a row's nearest candidate is its partner, and the chance level.
 
@@ -83,12 +97,20 @@ def retrieval_accuracy(
     (accuracy, chance): this device's shares, both between 0 and 1 after
     `parallel.mean`. chance is the mean over rows of 1 / candidates.
   """
-  forward, backward, own = _cosines(a, b, weights, groups, axis_name)
-  there, back = (
-    (jnp.argmax(cosines, axis=1) == own).astype(forward.dtype)
-    for cosines in (forward, backward)
-  )
-  chances = 1 / jnp.sum(jnp.isfinite(forward), axis=1, dtype=forward.dtype)
+  rows.check_rows(a=a, b=b, weights=weights, groups=groups)
+  if block := _block(block_size, len(a), axis_name):
+    a, b, weights = _prepare(a, b, weights)
+    own = _own(len(a), axis_name)
+    found = _in_blocks(a, b, weights, groups, axis_name, block)
+    there, back = ((each.nearest == own).astype(a.dtype) for each in found)
+    chances = 1 / found[0].candidates.astype(a.dtype)
+  else:
+    forward, backward, own = _cosines(a, b, weights, groups, axis_name)
+    there, back = (
+      (jnp.argmax(cosines, axis=1) == own).astype(forward.dtype)
+      for cosines in (forward, backward)
+    )
+    chances = 1 / jnp.sum(jnp.isfinite(forward), axis=1, dtype=forward.dtype)
   return (
     rows.weighted_mean((there + back) / 2, weights, axis_name),
     rows.weighted_mean(chances, weights, axis_name),
@@ -102,6 +124,7 @@ def nt_xent(
   temperature: float = 0.1,
   weights: Shaped[Array, 'rows'] | None = None,
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> Float[Array, '']:
   """SimCLR's NT-Xent (eq. 1): each of 2N rows against the 2N - 1 others.
 
@@ -117,6 +140,7 @@ def nt_xent(
       partner in `b`.
     axis_name: the axis of the devices that supply negatives; without it, the
       negatives are this device's rows.
+    block_size: as in `info_nce`.
 
   Returns:
     A scalar in `promote_types(dtype, float32)`; 0 where all weights are 0.
@@ -135,6 +159,21 @@ def nt_xent(
   half = len(candidates) // 2
   itself = jnp.concatenate([own, own + half])
   partner = jnp.concatenate([own + half, own])
+  if block := blockwise.size_of(block_size, 2 * len(a), 2 * half):
+    valid = None
+    if weights is not None:
+      valid = jnp.tile(parallel.gather(weights > 0, axis_name), 2)
+      weights = jnp.tile(weights, 2)
+    found, _ = blockwise.search(
+      jnp.concatenate([a, b]) / temperature,
+      candidates,
+      blockwise.Rows(itself=itself),
+      blockwise.Rows(valid),
+      block=block,
+    )
+    own_logits = jnp.tile(jnp.sum(a * b, axis=1) / temperature, 2)
+    values = found.logsumexp - own_logits
+    return rows.weighted_mean(values, weights, axis_name)
   logits = rows.matmul(jnp.concatenate([a, b]), candidates.T) / temperature
   # Masked with -inf, because multiplying a logit by 0 would leave exp(0) = 1
   # in the softmax.
@@ -147,6 +186,33 @@ def nt_xent(
     jnp.where(allowed, logits, -jnp.inf), partner
   )
   return rows.weighted_mean(losses, weights, axis_name)
+
+
+def _block(block_size: int | None, count: int, axis_name: str | None) -> int:
+  return blockwise.size_of(block_size, count, count * parallel.size(axis_name))
+
+
+def _in_blocks(
+  a: Float[Array, 'rows d'],
+  b: Float[Array, 'rows d'],
+  weights: Shaped[Array, 'rows'] | None,
+  groups: Int[Array, 'rows'] | None,
+  axis_name: str | None,
+  block: int,
+) -> tuple[blockwise.Found, blockwise.Found]:
+  """What a finds among all b, and b among all a, a block at a time."""
+  valid = None if weights is None else weights > 0
+  mine = blockwise.Rows(valid, None if groups is None else jnp.asarray(groups))
+  if axis_name is None:
+    there, back = blockwise.search(a, b, mine, mine, block=block, both=True)
+    assert back is not None
+    return there, back
+  every = jax.tree.map(lambda x: parallel.gather(x, axis_name), mine)
+  there, back = (
+    blockwise.search(x, parallel.gather(y, axis_name), mine, every, block=block)
+    for x, y in ((a, b), (b, a))
+  )
+  return there[0], back[0]
 
 
 def _cosines(
@@ -167,7 +233,6 @@ def _cosines(
   column is always a candidate, because a row without candidates has no finite
   loss that its weight of 0 could remove.
   """
-  rows.check_rows(a=a, b=b, weights=weights, groups=groups)
   a, b, weights = _prepare(a, b, weights)
   own = _own(len(a), axis_name)
   forward = rows.matmul(a, parallel.gather(b, axis_name).T)

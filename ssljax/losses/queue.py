@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Shaped
 
-from ssljax.losses import rows
+from ssljax.losses import blockwise, rows
 
 
 def info_nce_queue(
@@ -16,6 +16,7 @@ def info_nce_queue(
   weights: Shaped[Array, 'rows'] | None = None,
   queue_weights: Shaped[Array, 'k'] | None = None,
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> Float[Array, '']:
   """MoCo's loss (eq. 1): each query's own key against K negatives.
 
@@ -33,6 +34,7 @@ def info_nce_queue(
     queue_weights: a row of the queue with weight 0 is not a negative.
     axis_name: the axis of the devices that share the mean; see
       `weighted_mean`.
+    block_size: as in `info_nce`.
 
   Returns:
     This device's share of the loss, a scalar in `promote_types(dtype,
@@ -41,10 +43,17 @@ def info_nce_queue(
   Raises:
     ValueError: the shapes do not match.
   """
-  logits = _logits(query, key, queue, weights, queue_weights) / temperature
-  values = optax.softmax_cross_entropy_with_integer_labels(
-    logits, jnp.zeros(len(logits), jnp.int32)
-  )
+  query, key = _prepare(query, key, queue, weights, queue_weights)
+  positive = jnp.sum(query * key, axis=1)
+  if block := blockwise.size_of(block_size, len(query), len(queue)):
+    scaled, own = query / temperature, positive / temperature
+    found = _in_blocks(scaled, queue, queue_weights, block)
+    values = jnp.logaddexp(own, found.logsumexp) - own
+  else:
+    cosines = _cosines(query, positive, queue, queue_weights)
+    values = optax.softmax_cross_entropy_with_integer_labels(
+      cosines / temperature, jnp.zeros(len(query), jnp.int32)
+    )
   return rows.weighted_mean(values, weights, axis_name)
 
 
@@ -56,24 +65,65 @@ def queue_accuracy(
   weights: Shaped[Array, 'rows'] | None = None,
   queue_weights: Shaped[Array, 'k'] | None = None,
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> Float[Array, '']:
   """How often a query's nearest candidate is its own key.
 
   The arguments and the candidates are those of `info_nce_queue`.
   """
-  logits = _logits(query, key, queue, weights, queue_weights)
-  hits = (logits.argmax(axis=1) == 0).astype(logits.dtype)
-  return rows.weighted_mean(hits, weights, axis_name)
+  query, key = _prepare(query, key, queue, weights, queue_weights)
+  positive = jnp.sum(query * key, axis=1)
+  if block := blockwise.size_of(block_size, len(query), len(queue)):
+    hits = positive >= _in_blocks(query, queue, queue_weights, block).top
+  else:
+    cosines = _cosines(query, positive, queue, queue_weights)
+    hits = cosines.argmax(axis=1) == 0
+  return rows.weighted_mean(hits.astype(query.dtype), weights, axis_name)
 
 
-def _logits(
+def _in_blocks(
+  query: Float[Array, 'rows d'],
+  queue: Float[Array, 'k d'],
+  queue_weights: Shaped[Array, 'k'] | None,
+  block: int,
+) -> blockwise.Found:
+  """What each query finds in the queue."""
+  valid = None if queue_weights is None else jnp.asarray(queue_weights) > 0
+  found, _ = blockwise.search(
+    query,
+    queue.astype(query.dtype),
+    blockwise.Rows(),
+    blockwise.Rows(valid),
+    block=block,
+  )
+  return found
+
+
+def _cosines(
+  query: Float[Array, 'rows d'],
+  positive: Float[Array, 'rows'],
+  queue: Float[Array, 'k d'],
+  queue_weights: Shaped[Array, 'k'] | None,
+) -> Float[Array, 'rows candidates']:
+  """Cosines (rows, 1 + k): the own key first, -inf for what is no candidate."""
+  negatives = rows.matmul(query, queue.T)
+  if queue_weights is not None:
+    negatives = jnp.where(queue_weights > 0, negatives, -jnp.inf)
+  return jnp.concatenate([positive[:, None], negatives], axis=1)
+
+
+def _prepare(
   query: Float[Array, 'rows d'],
   key: Float[Array, 'rows d'],
   queue: Float[Array, 'k d'],
   weights: Shaped[Array, 'rows'] | None,
   queue_weights: Shaped[Array, 'k'] | None,
-) -> Float[Array, 'rows candidates']:
-  """Cosines (rows, 1 + k): the own key first, -inf for what is no candidate."""
+) -> tuple[Float[Array, 'rows d'], Float[Array, 'rows d']]:
+  """Unit queries and keys. Rows of weight 0 become zeros, whatever they held.
+
+  Raises:
+    ValueError: the shapes do not match.
+  """
   rows.check_rows(query=query, key=key, weights=weights)
   if queue.ndim != 2 or queue.shape[1] != query.shape[1]:
     raise ValueError(
@@ -92,9 +142,4 @@ def _logits(
   if weights is not None:
     valid = jnp.asarray(weights)[:, None] > 0
     query, key = (jnp.where(valid, x, 0) for x in (query, key))
-  query, key = rows.normalize(query), rows.normalize(key)
-  positive = jnp.sum(query * key, axis=1, keepdims=True)
-  negatives = rows.matmul(query, queue.T)
-  if queue_weights is not None:
-    negatives = jnp.where(queue_weights > 0, negatives, -jnp.inf)
-  return jnp.concatenate([positive, negatives], axis=1)
+  return rows.normalize(query), rows.normalize(key)

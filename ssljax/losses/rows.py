@@ -54,9 +54,9 @@ def weighted_mean(
   weights = jnp.asarray(weights).astype(values.dtype)
   # Selected rather than multiplied by 0: a row of weight 0 may hold anything,
   # and 0 · inf is NaN.
-  weighted = jnp.where(weights > 0, weights * values, 0)
+  values = jnp.where(weights > 0, values, 0)
   total = parallel.mean(jnp.sum(weights), axis_name)
-  return jnp.sum(weighted) / jnp.where(total > 0, total, 1)
+  return jnp.sum(weights * values) / jnp.where(total > 0, total, 1)
 
 
 def check_rows(**arrays: Any) -> None:

@@ -30,7 +30,8 @@ def _cross_entropy(logits, target, candidates):
   return np.log(sum(np.exp(logits[j] - logits[target]) for j in candidates))
 
 
-def _info_nce(a, b, *, temperature, weights=None, groups=None):
+def _info_nce(a, b, *, temperature, weights=None, groups=None, block_size=None):
+  del block_size  # decides how much is held, and no value
   a, b = _unit(a), _unit(b)
   weights = np.ones(len(a)) if weights is None else weights
   groups = np.zeros(len(a)) if groups is None else groups
@@ -43,7 +44,8 @@ def _info_nce(a, b, *, temperature, weights=None, groups=None):
   return total / weights.sum() if weights.any() else 0.0
 
 
-def _nt_xent(a, b, *, temperature, weights=None):
+def _nt_xent(a, b, *, temperature, weights=None, block_size=None):
+  del block_size
   n = len(a)
   z = np.concatenate([_unit(a), _unit(b)])
   weights = np.ones(n) if weights is None else weights
@@ -91,6 +93,18 @@ _CASES = (
     _nt_xent,
     dict(temperature=0.5, weights=_WEIGHTS),
   ),
+  (
+    'info_nce_blocks',
+    losses.info_nce,
+    _info_nce,
+    dict(temperature=0.1, weights=_WEIGHTS, groups=_GROUPS, block_size=5),
+  ),
+  (
+    'nt_xent_blocks',
+    losses.nt_xent,
+    _nt_xent,
+    dict(temperature=0.5, weights=_WEIGHTS, block_size=7),
+  ),
   ('negative_cosine', losses.negative_cosine, _negative_cosine, {}),
   (
     'negative_cosine_weights',
@@ -100,14 +114,21 @@ _CASES = (
   ),
 )
 
-# What padding does is asked of all three; a temperature where there is one.
+# What padding does is asked of all; a temperature where there is one.
 _ALL = (
   functools.partial(losses.info_nce, temperature=0.1),
   functools.partial(losses.nt_xent, temperature=0.1),
+  functools.partial(losses.info_nce, temperature=0.1, block_size=5),
+  functools.partial(losses.nt_xent, temperature=0.1, block_size=5),
   losses.negative_cosine,
 )
 _every_loss = pytest.mark.parametrize(
-  'loss', _ALL, ids=['info_nce', 'nt_xent', 'negative_cosine']
+  'loss',
+  _ALL,
+  ids=[
+    *('info_nce', 'nt_xent', 'info_nce_blocks', 'nt_xent_blocks'),
+    'negative_cosine',
+  ],
 )
 
 

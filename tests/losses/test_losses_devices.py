@@ -29,6 +29,8 @@ def _cases(axis_name):
     'info_nce/both': case(losses.info_nce, 'weights', 'groups'),
     'nt_xent': case(losses.nt_xent, temperature=0.3),
     'nt_xent/weights': case(losses.nt_xent, 'weights'),
+    'info_nce/blocks': case(losses.info_nce, 'weights', 'groups', block_size=5),
+    'nt_xent/blocks': case(losses.nt_xent, 'weights', block_size=5),
     'negative_cosine': case(losses.negative_cosine),
     'negative_cosine/weights': case(losses.negative_cosine, 'weights'),
     'retrieval': lambda a, b, batch: losses.retrieval_accuracy(
@@ -40,6 +42,9 @@ def _cases(axis_name):
       weights=batch['weights'],
       groups=batch['groups'],
       axis_name=axis_name,
+    ),
+    'retrieval/blocks': lambda a, b, batch: losses.retrieval_accuracy(
+      a, b, weights=batch['weights'], axis_name=axis_name, block_size=5
     ),
   }
 

@@ -45,8 +45,16 @@ def _cosines(query, key, queue, queue_weights):
 
 
 def _info_nce_queue(
-  query, key, queue, *, temperature=0.2, weights=None, queue_weights=None
+  query,
+  key,
+  queue,
+  *,
+  temperature=0.2,
+  weights=None,
+  queue_weights=None,
+  block_size=None,
 ):
+  del block_size  # decides how much is held, and no value
   values = [
     np.log(1 + sum(np.exp((n - positive) / temperature) for n in negatives))
     for positive, negatives in _cosines(query, key, queue, queue_weights)
@@ -71,6 +79,7 @@ _CASES = (
   ('weights', {'weights': _WEIGHTS}),
   ('queue_weights', {'queue_weights': _QUEUE_WEIGHTS}),
   ('both', {'temperature': 0.5, **_BOTH}),
+  ('blocks', {'temperature': 0.5, 'block_size': 4, **_BOTH}),
 )
 
 
