@@ -10,7 +10,7 @@ import sys
 import time
 
 import numpy as np
-from _reliability import Outcome, row
+from _rows import Outcome, row
 from _rows_stops import Runs, flags, lines
 from _warm import ROOT, Moment, Warm
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from _commands import SMOKE, TINY, command, peak, results_of
-from _reliability import Outcome, row
+from _rows import Outcome, row
 
 from ssljax import checkpoint, damage, durable, workdir
 from ssljax.checkpoint import Checkpoints

@@ -12,7 +12,7 @@ import venv
 from collections.abc import Mapping, Sequence
 
 from _commands import ROOT
-from _reliability import Outcome, row
+from _rows import Outcome, row
 from _rows_stops import TINY, lines
 
 EXTRAS = ('cuda', 'tpu')

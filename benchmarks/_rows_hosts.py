@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from _reliability import Outcome, row
+from _rows import Outcome, row
 from _rows_stops import flags
 from _warm import ROOT
 

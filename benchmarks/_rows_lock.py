@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from _reliability import Outcome, row
+from _rows import Outcome, row
 
 from ssljax import lock
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from _commands import ROOT, TINY, command, peak, reset
-from _reliability import Outcome, row
+from _rows import Outcome, row
 from PIL import Image
 
 READING = """

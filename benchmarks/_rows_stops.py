@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from _reliability import Outcome, row
+from _rows import Outcome, row
 from _warm import ROOT, Ended, Moment, Warm
 
 TINY = ROOT / 'benchmarks' / '_tiny.py'

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 from _commands import TINY, command, results_of
-from _reliability import Outcome, row
+from _rows import Outcome, row
 
 from ssljax import checkpoint, durable
 from ssljax.checkpoint import Checkpoints

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 folders = importlib.import_module('_folders')
 handwriting = importlib.import_module('handwriting')
 reliability = importlib.import_module('reliability')
-rows = importlib.import_module('_reliability')
+rows = importlib.import_module("_rows")
 # What begins with an underscore is what benchmarks share.
 BENCHMARKS = sorted((ROOT / 'benchmarks').glob('[!_]*.py'))
 # Each with its arguments; what a run survives is a test a row.

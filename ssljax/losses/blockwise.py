@@ -42,12 +42,12 @@ class Rows(NamedTuple):
   Attributes:
     valid: whether the row may be a candidate; None admits all.
     group: a row's candidates have its group; None has one group.
-    itself: the column that is no candidate of the row; None has none.
+    without: columns that are no candidates of the row; None has none.
   """
 
   valid: Bool[Array, 'rows'] | None = None
   group: Int[Array, 'rows'] | None = None
-  itself: Int[Array, 'rows'] | None = None
+  without: Int[Array, 'rows columns'] | None = None
 
 
 def size_of(block_size: int | None, count: int, candidates: int) -> int:
@@ -106,12 +106,12 @@ class _Known(NamedTuple):
   column: Int[Array, 'rows']
   valid: Bool[Array, 'rows']
   group: Int[Array, 'rows'] | None
-  itself: Int[Array, 'rows'] | None
+  without: Int[Array, 'rows columns'] | None
 
 
 def _known(of: Rows, count: int) -> _Known:
   valid = jnp.ones(count, bool) if of.valid is None else of.valid
-  return _Known(jnp.arange(count, dtype=jnp.int32), valid, of.group, of.itself)
+  return _Known(jnp.arange(count, dtype=jnp.int32), valid, of.group, of.without)
 
 
 def _cut(x: Array, block: int) -> Array:
@@ -126,8 +126,8 @@ def _admitted(of: _Known, among: _Known) -> Bool[Array, 'rows candidates']:
   admitted = jnp.broadcast_to(among.valid, (len(of.column), len(among.column)))
   if of.group is not None:
     admitted &= of.group[:, None] == among.group
-  if of.itself is not None:
-    admitted &= of.itself[:, None] != among.column
+  if of.without is not None:
+    admitted &= (of.without[..., None] != among.column).all(axis=1)
   return admitted
 
 

@@ -63,11 +63,10 @@ def info_nce(
   rows.check_rows(a=a, b=b, weights=weights, groups=groups)
   if block := _block(block_size, len(a), axis_name):
     a, b, weights = _prepare(a, b, weights)
-    scaled = a / temperature
-    found = _in_blocks(scaled, b, weights, groups, axis_name, block)
-    there, back = (each.logsumexp for each in found)
-    values = (there + back) / 2 - jnp.sum(scaled * b, axis=1)
-    return rows.weighted_mean(values, weights, axis_name)
+    a = a / temperature
+    others = _in_blocks(a, b, weights, groups, axis_name, block, own=False)
+    there, back = (_against(a, b, each) for each in others)
+    return rows.weighted_mean((there + back) / 2, weights, axis_name)
   forward, backward, own = _cosines(a, b, weights, groups, axis_name)
   there, back = (
     optax.softmax_cross_entropy_with_integer_labels(cosines / temperature, own)
@@ -101,7 +100,7 @@ def retrieval_accuracy(
   if block := _block(block_size, len(a), axis_name):
     a, b, weights = _prepare(a, b, weights)
     own = _own(len(a), axis_name)
-    found = _in_blocks(a, b, weights, groups, axis_name, block)
+    found = _in_blocks(a, b, weights, groups, axis_name, block, own=True)
     there, back = ((each.nearest == own).astype(a.dtype) for each in found)
     chances = 1 / found[0].candidates.astype(a.dtype)
   else:
@@ -164,15 +163,15 @@ def nt_xent(
     if weights is not None:
       valid = jnp.tile(parallel.gather(weights > 0, axis_name), 2)
       weights = jnp.tile(weights, 2)
-    found, _ = blockwise.search(
-      jnp.concatenate([a, b]) / temperature,
+    queries = jnp.concatenate([a, b]) / temperature
+    others, _ = blockwise.search(
+      queries,
       candidates,
-      blockwise.Rows(itself=itself),
+      blockwise.Rows(without=jnp.stack([itself, partner], axis=1)),
       blockwise.Rows(valid),
       block=block,
     )
-    own_logits = jnp.tile(jnp.sum(a * b, axis=1) / temperature, 2)
-    values = found.logsumexp - own_logits
+    values = _against(queries, jnp.concatenate([b, a]), others)
     return rows.weighted_mean(values, weights, axis_name)
   logits = rows.matmul(jnp.concatenate([a, b]), candidates.T) / temperature
   # Masked with -inf, because multiplying a logit by 0 would leave exp(0) = 1
@@ -192,6 +191,19 @@ def _block(block_size: int | None, count: int, axis_name: str | None) -> int:
   return blockwise.size_of(block_size, count, count * parallel.size(axis_name))
 
 
+def _against(
+  queries: Float[Array, 'rows d'],
+  partners: Float[Array, 'rows d'],
+  others: blockwise.Found,
+) -> Float[Array, 'rows']:
+  """-log of the softmax at the partner, without the difference of near equals.
+
+  If the partner is near, its share of the softmax is near 1, and the gradient
+  would be what rounding leaves of 1 less this share.
+  """
+  return jax.nn.softplus(others.logsumexp - jnp.sum(queries * partners, axis=1))
+
+
 def _in_blocks(
   a: Float[Array, 'rows d'],
   b: Float[Array, 'rows d'],
@@ -199,10 +211,18 @@ def _in_blocks(
   groups: Int[Array, 'rows'] | None,
   axis_name: str | None,
   block: int,
+  *,
+  own: bool,
 ) -> tuple[blockwise.Found, blockwise.Found]:
-  """What a finds among all b, and b among all a, a block at a time."""
+  """What a finds among all b, and b among all a, a block at a time.
+
+  Args:
+    own: whether a row's partner is among its candidates.
+  """
   valid = None if weights is None else weights > 0
-  mine = blockwise.Rows(valid, None if groups is None else jnp.asarray(groups))
+  groups = None if groups is None else jnp.asarray(groups)
+  without = None if own else _own(len(a), axis_name)[:, None]
+  mine = blockwise.Rows(valid, groups, without)
   if axis_name is None:
     there, back = blockwise.search(a, b, mine, mine, block=block, both=True)
     assert back is not None

@@ -1,5 +1,6 @@
 """Contrastive loss against a queue of older keys (MoCo)."""
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Shaped
@@ -48,7 +49,7 @@ def info_nce_queue(
   if block := blockwise.size_of(block_size, len(query), len(queue)):
     scaled, own = query / temperature, positive / temperature
     found = _in_blocks(scaled, queue, queue_weights, block)
-    values = jnp.logaddexp(own, found.logsumexp) - own
+    values = jax.nn.softplus(found.logsumexp - own)
   else:
     cosines = _cosines(query, positive, queue, queue_weights)
     values = optax.softmax_cross_entropy_with_integer_labels(
