@@ -18,16 +18,22 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 folders = importlib.import_module('_folders')
 handwriting = importlib.import_module('handwriting')
 reliability = importlib.import_module('reliability')
-rows = importlib.import_module("_rows")
+performance = importlib.import_module('performance')
+rows = importlib.import_module('_rows')
 # What begins with an underscore is what benchmarks share.
 BENCHMARKS = sorted((ROOT / 'benchmarks').glob('[!_]*.py'))
-# Each with its arguments; what a run survives is a test a row.
+# The rows of those that have some; each is a test.
+ROWS = {
+  script.__name__: [
+    (name,) for name, each in rows.ROWS.items() if each.page in script.PAGES
+  ]
+  for script in (reliability, performance)
+}
+# Each with its arguments.
 COMMANDS = [
   pytest.param(path, ('--smoke', *row), id='-'.join((path.stem, *row)))
   for path in BENCHMARKS
-  for row in (
-    [(name,) for name in rows.ROWS] if path.stem == 'reliability' else [()]
-  )
+  for row in ROWS.get(path.stem, [()])
 ]
 # A line of what each prints; of one that is not named here, a figure.
 PRINTED = {
@@ -38,7 +44,7 @@ PRINTED = {
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
   'folder_reading': r'^this: 40 pictures in [\d.]+ s\nother: 40 .*\nratio',
   'label_choice': r'^\| doubt and difference +\| +36 \| 4 +\| -?\d\.\d{3}',
-  'laptop_step': r'^head: step [\d.]+ ms, views [\d.]+ ms, ratio [\d.]+$',
+  'performance': r'^[\w-]+: (\d+) of \1, .* \(\d+ s\)$',
   'reliability': r'^[\w-]+: (\d+) of \1, .* \(\d+ s\)$',
   'reading': r'^   9 images: [\d.]+ ms$',
   'rendering': r'^average +\d+ images/s$',

@@ -1,11 +1,11 @@
-"""Makes two pages from docs/results/reliability.json.
+"""Makes pages from docs/results/reliability.json and performance.json.
 
-  python docs/draw/reliability.py           makes both anew
+  python docs/draw/reliability.py           makes all anew
   python docs/draw/reliability.py --check   fails where one is of other results
 
-The results are those of benchmarks/reliability.py; each record names its page,
-docs/reliability.md or docs/devices.md. The prose of a page is in
-docs/draw/PAGE_template.md.
+The results are those of benchmarks/reliability.py and performance.py; each
+record names its page, docs/reliability.md, docs/devices.md or
+docs/performance.md. The prose of a page is in docs/draw/PAGE_template.md.
 """
 
 import pathlib
@@ -17,7 +17,12 @@ from ssljax.records import read_json
 from ssljax.reports.tables import table
 
 DOCS = pathlib.Path(__file__).parents[1]
-PAGES = ('reliability', 'devices')
+# Pages, and the results that they are made from.
+PAGES = {
+  'reliability': 'reliability',
+  'devices': 'reliability',
+  'performance': 'performance',
+}
 
 
 def page(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
@@ -26,14 +31,20 @@ def page(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
   text = (DOCS / 'draw' / f'{name}_template.md').read_text(encoding='utf-8')
   records = {key: each for key, each in records.items() if each['page'] == name}
   for key, found in sorted(records.items()):
-    figure = f'{found["passed"]} of {found["tries"]}'
-    if found['figure']:
-      figure += f': {found["figure"]}'
+    figure = found['figure']
+    if name != 'performance':  # where a row is tried, and not measured
+      tried = f'{found["passed"]} of {found["tries"]}'
+      figure = f'{tried}: {figure}' if figure else tried
     met = 'yes' if found['met'] else '**no**'
     rows.append((f'`{key}`', found['what'], found['goal'], figure, met))
     if found['notes']:
       notes.append(f'- `{key}`: {found["notes"]}')
-  machines = sorted({found['machine'] for found in records.values()})
+  machines = sorted(
+    {
+      ', '.join(filter(None, (found['machine'], found.get('versions'))))
+      for found in records.values()
+    }
+  )
   headers = ('row', 'what', 'goal', 'found', 'met')
   for mark, value in (
     ('TABLE', table(rows, headers)),
@@ -45,8 +56,9 @@ def page(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str], docs: pathlib.Path = DOCS) -> None:
-  records = read_json(docs / 'results' / 'reliability.json')
-  for name in PAGES:
+  for name, source in PAGES.items():
+    results = docs / 'results' / f'{source}.json'
+    records = read_json(results) if results.exists() else {}
     made, path = page(name, records), docs / f'{name}.md'
     if list(arguments) != ['--check']:
       path.write_text(made, encoding='utf-8')
