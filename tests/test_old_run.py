@@ -19,8 +19,10 @@ FIXTURE = pathlib.Path(__file__).parent / 'fixtures' / 'run_0.1.0.tar.gz'
 @pytest.fixture
 def folder(tmp_path):
   """`run`, stopped in `finetune`; beside it what 0.1.0 itself made of it."""
+  # Python 3.11 has it from 3.11.4 on.
+  safely = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
   with tarfile.open(FIXTURE) as archive:
-    archive.extractall(tmp_path, filter='data')
+    archive.extractall(tmp_path, **safely)
   return tmp_path
 
 
