@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ssljax import durable, process, shipped, standalone
+from ssljax import durable, onnx_model, process, shipped, standalone
 from ssljax import workdir as workdir_lib
 from ssljax.data import datasets
 from ssljax.data.files import list_files
@@ -154,7 +154,9 @@ def write(
   elif format == 'stablehlo':
     data = shipped.stablehlo_of(function, variables, size, reader.stride)
   else:
-    data = shipped.onnx_of(function, variables, size, shipped.OUTPUTS[part])
+    data = onnx_model.converted(
+      function, variables, size, shipped.OUTPUTS[part]
+    )
   (folder / f'model.{format}').write_bytes(data)
   if format == 'onnx' and part == 'reader':
     (folder / SCRIPT).write_text(standalone.source())

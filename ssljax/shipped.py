@@ -8,9 +8,7 @@
 No file has pickled objects.
 """
 
-import logging
 import pathlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +19,7 @@ import safetensors.numpy
 from flax import traverse_util
 from jax import export as jax_export
 
-from ssljax import durable, standalone, weights
+from ssljax import durable, weights
 from ssljax.core import Method
 from ssljax.durable import Damaged
 from ssljax.errors import UserError
@@ -90,50 +88,6 @@ def stablehlo_of(
     jax.ShapeDtypeStruct(shape[:1], np.int32),
   )
   return bytes(exported.serialize())
-
-
-def onnx_of(
-  function: Function,
-  variables: tuple[Any, Any],
-  size: tuple[int, int],
-  out: str,
-) -> bytes:
-  """An ONNX model of any number of images.
-
-  Its inputs are `images`, uint8 (batch, height, width, 3), and `widths`, int32
-  (batch,).
-
-  Args:
-    function: `(*variables, images, widths) -> results`.
-    variables: they become initializers of the model.
-    size: (height, width) of the images.
-    out: the name of the output.
-  """
-  try:
-    from jax2onnx import to_onnx
-  except ImportError:
-    raise standalone.missing('jax2onnx') from None
-  # It warns of its own work.
-  logging.getLogger('onnx_ir').setLevel(logging.ERROR)
-  with warnings.catch_warnings():
-    warnings.simplefilter('ignore')
-    try:
-      model = to_onnx(
-        lambda images, widths: function(*variables, images, widths),
-        [
-          jax.ShapeDtypeStruct(('batch', *size, 3), np.uint8),
-          jax.ShapeDtypeStruct(('batch',), np.int32),
-        ],
-        input_names=['images', 'widths'],
-        output_names=[out],
-      )
-    except Exception as error:  # whatever an operation lacks there
-      raise UserError(
-        'Found a network that jax2onnx cannot convert '
-        f'({str(error).splitlines()[0]}); expected operations that it knows. '
-        'Export by --format=stablehlo or safetensors.'
-      ) from error
-  return model.SerializeToString()
 
 
 def described(folder: pathlib.Path) -> dict[str, Any]:
