@@ -95,7 +95,7 @@ def group_norm(
     mask: of the columns that count, (batch, 1, width, channels), the same for
       all channels.
   """
-  batch, height, width, channels = x.shape
+  _, height, width, channels = x.shape
   shown, count = x, jnp.full((1, 1), height * width, x.dtype)
   if mask is not None:
     columns = mask[:, :, :, :1].astype(x.dtype)
@@ -171,9 +171,12 @@ def _half(model: bytes) -> bytes:
 
 def _quantized(model: bytes) -> bytes:
   import onnx
-  from onnxruntime import quantization
-  from onnxruntime.quantization import shape_inference
 
+  try:
+    from onnxruntime import quantization
+    from onnxruntime.quantization import shape_inference
+  except ImportError:
+    raise standalone.missing('onnxruntime') from None
   with tempfile.TemporaryDirectory() as made, _silent():
     given, folded, out = (
       str(pathlib.Path(made) / name) for name in ('a.onnx', 'b.onnx', 'c.onnx')
@@ -189,3 +192,25 @@ def _quantized(model: bytes) -> bytes:
       weight_type=quantization.QuantType.QUInt8,
     )
     return pathlib.Path(out).read_bytes()
+
+
+def runner(path: pathlib.Path) -> Callable[..., np.ndarray]:
+  """`(images, widths) -> results` of a model, as onnxruntime runs it."""
+  try:
+    import onnxruntime
+  except ImportError:
+    raise standalone.missing('onnxruntime') from None
+  options = onnxruntime.SessionOptions()
+  options.log_severity_level = 3  # of initializers that nobody uses
+  session = onnxruntime.InferenceSession(
+    str(path), options, providers=['CPUExecutionProvider']
+  )
+  # Not every encoder looks at the widths.
+  names = {each.name for each in session.get_inputs()}
+
+  def run(images, widths):
+    feed = {'images': images, 'widths': widths}
+    feed = {name: each for name, each in feed.items() if name in names}
+    return np.asarray(session.run(None, feed)[0])
+
+  return run

@@ -1,0 +1,280 @@
+"""How fast an export reads, beside JAX and other programs.
+
+  python benchmarks/exported.py --json=docs/results/exported.json
+  python benchmarks/exported.py --smoke    a small network, in seconds
+
+For each size of the frame: milliseconds from a PNG file to its text and
+confidence, on one thread; what of them decoding the file, fitting it, the
+network and CTC take; and images a second of many files, on one core and on two.
+Of `python -m ssljax.export` in each precision, of `ssljax.load`, and of ddddocr
+and fast-plate-ocr where they are installed: `pip install ddddocr
+'fast-plate-ocr[onnx]'`. The repeats of all of them are interleaved, and each
+figure is a median with the tenth and the ninetieth percentile. The weights are
+random, because speed does not depend on them.
+"""
+
+import argparse
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # for configs
+
+import _random_run
+
+import ssljax
+from ssljax import export, shipped, standalone
+from ssljax.data.render import render_chunk
+
+FRAMES = (32, 96), (48, 128)
+SIZE = 60, 160  # of the pictures
+PLATES = 'cct-xs-v2-global-model'  # of fast-plate-ocr
+CORES = 1, 2
+
+
+def pictures(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
+  """PNG files of rendered text."""
+  recipe = {
+    **{'seed': 0, 'charset': 'digits', 'height': SIZE[0], 'width': SIZE[1]},
+    **{'layouts': ('arcs',), 'unseen_layouts': ('arcs',)},
+  }
+  made = []
+  for example in render_chunk((recipe, 'train', 0, count)):
+    made.append(folder / f'{example["index"]:04}.png')
+    made[-1].write_bytes(example['image'])
+  return made
+
+
+@contextlib.contextmanager
+def on_cores(count: int) -> Iterator[None]:
+  """Lets all threads of this process run on so many cores."""
+  if not hasattr(os, 'sched_setaffinity'):
+    yield
+    return
+  threads = [int(each) for each in os.listdir('/proc/self/task')]
+  before = os.sched_getaffinity(0)
+  for thread in threads:
+    with contextlib.suppress(OSError):  # one that has ended
+      os.sched_setaffinity(thread, sorted(before)[:count])
+  try:
+    yield
+  finally:
+    for thread in threads:
+      with contextlib.suppress(OSError):
+        os.sched_setaffinity(thread, before)
+
+
+def exported(
+  run: pathlib.Path, made: pathlib.Path
+) -> dict[str, tuple[pathlib.Path, int]]:
+  """The folder and the bytes of an export in each precision."""
+  reader = ssljax.load(run)
+  found = {}
+  for precision in shipped.PRECISIONS:
+    folder = made / precision
+    folder.mkdir()
+    kind = shipped.Kind('onnx', 'reader', precision, 'ssljax')
+    # Without the comparison, which random weights need not pass.
+    said = export.write(reader, folder, kind)
+    found[precision] = folder, said['bytes']['model']
+  return found
+
+
+def peers() -> dict[str, Callable]:
+  """A function of a file for each other program that is installed."""
+  found = {}
+  try:
+    ocr = importlib.import_module('ddddocr').DdddOcr(show_ad=False)
+    found['ddddocr'] = lambda file: ocr.classification(file.read_bytes())
+  except ImportError as error:
+    print(f'ddddocr: not measured ({error})')
+  try:
+    plates = importlib.import_module('fast_plate_ocr')
+    reader = plates.LicensePlateRecognizer(PLATES, device='cpu')
+    found['fast-plate-ocr'] = lambda file: reader.run(str(file))
+  except (ImportError, OSError) as error:  # its model may be out of reach
+    print(f'fast-plate-ocr: not measured ({error})')
+  return found
+
+
+def seconds(function: Callable, *arguments) -> float:
+  start = time.perf_counter()
+  function(*arguments)
+  return time.perf_counter() - start
+
+
+def spread(values, scale: float = 1e3) -> dict[str, float]:
+  """Percentiles of seconds, as milliseconds."""
+  low, median, high = np.percentile(values, (10, 50, 90)) * scale
+  return {'median': median, 'low': low, 'high': high}
+
+
+def rates(values, count: int) -> dict[str, float]:
+  """Images a second, of the seconds that `count` of them took."""
+  high, median, low = count / np.percentile(values, (10, 50, 90))
+  return {'median': median, 'low': low, 'high': high}
+
+
+def interleaved(functions: dict[str, Callable], files, repeats: int) -> dict:
+  """Seconds of each function by its name, a file after the other."""
+  times: dict[str, list[float]] = {name: [] for name in functions}
+  for function in functions.values():
+    function(files[0])  # the first call compiles
+  for _ in range(repeats):
+    for file in files:
+      for name, function in functions.items():
+        times[name].append(seconds(function, file))
+  return times
+
+
+def parts(module, reader, files) -> dict[str, dict[str, float]]:
+  """What the steps of a read take, of an export."""
+  times: dict[str, list[float]] = {}
+
+  def timed(name, function, *arguments):
+    start = time.perf_counter()
+    found = function(*arguments)
+    times.setdefault(name, []).append(time.perf_counter() - start)
+    return found
+
+  for file in files:
+    image = timed('file', module.picture, file)
+    size = reader.height, reader.width
+    pixels, width = timed('fit', module.fit, image, *size)
+    fitted = pixels[None], np.array([width])
+    timed('network', reader.logits, *fitted)
+    timed('network and CTC', reader.read, *fitted)
+  return {name: spread(each) for name, each in times.items()}
+
+
+def measured(frame, scale: str, files, repeats: int, others) -> list[dict]:
+  """A record for each reader of a frame."""
+  with tempfile.TemporaryDirectory() as made:
+    run = pathlib.Path(made) / 'run'
+    _random_run.make(run, scale, *frame)
+    folders = exported(run, pathlib.Path(made))
+    modules = {
+      name: standalone.load(folder / shipped.SCRIPT)
+      for name, (folder, _) in folders.items()
+    }
+    readers = {
+      cores: {
+        name: modules[name].Reader(folder, threads=cores)
+        for name, (folder, _) in folders.items()
+      }
+      for cores in CORES
+    }
+    jax = ssljax.load(run)
+    single = {
+      name: lambda file, reader=reader: reader.recognize([file])
+      for name, reader in readers[1].items()
+    }
+    single['JAX'] = lambda file: jax.recognize([file])
+    with on_cores(1):
+      times = interleaved({**single, **others}, files[:50], repeats)
+      steps = {
+        name: parts(modules[name], reader, files[:50])
+        for name, reader in readers[1].items()
+      }
+    many: dict[str, dict[int, list[float]]] = {name: {} for name in times}
+    for cores in CORES:
+      groups = {
+        **{
+          name: lambda given, reader=reader: reader.recognize(given)
+          for name, reader in readers[cores].items()
+        },
+        'JAX': jax.recognize,
+        **{
+          name: lambda given, read=read: [read(each) for each in given]
+          for name, read in others.items()
+        },
+      }
+      with on_cores(cores):
+        for name, function in groups.items():
+          function(files[:16])
+          many[name][cores] = []
+        for _ in range(repeats):
+          for name, function in groups.items():
+            given = files[:64] if name in others else files
+            taken = seconds(function, given)
+            many[name][cores].append(taken * len(files) / len(given))
+  return [
+    {
+      'frame': list(frame) if name not in others else None,
+      'reader': name,
+      'bytes': folders[name][1] if name in folders else None,
+      'single': spread(times[name]),
+      'parts': steps.get(name, {}),
+      'cores': {
+        str(cores): rates(many[name][cores], len(files)) for cores in CORES
+      },
+    }
+    for name in times
+  ]
+
+
+def main(scale: str, frames, count: int, repeats: int, out: str) -> None:
+  records = []
+  with tempfile.TemporaryDirectory() as made:
+    files = pictures(pathlib.Path(made), count)
+    others = peers()
+    for frame in frames:
+      records += measured(frame, scale, files, repeats, others)
+      others = {}  # they have a frame of their own
+  for each in records:
+    single, one, two = each['single'], *each['cores'].values()
+    size = 'x'.join(map(str, each['frame'] or ('own', 'frame')))
+    print(
+      f'{size} {each["reader"]}: one image {single["median"]:.2f} ms '
+      f'({single["low"]:.2f} to {single["high"]:.2f}), images a second '
+      f'{one["median"]:.0f} on one core, {two["median"]:.0f} on two'
+    )
+  if out:
+    facts = {
+      'command': 'python benchmarks/exported.py --json=' + out,
+      'processor': processor(),
+      'load': os.getloadavg()[0],
+      'images': count,
+      'repeats': repeats,
+      'onnxruntime': importlib.metadata.version('onnxruntime'),
+      'records': records,
+    }
+    text = json.dumps(facts, indent=1)
+    pathlib.Path(out).write_text(text + '\n')
+
+
+def processor() -> str:
+  """The name of the processor, and whether it multiplies int8 by itself."""
+  path = pathlib.Path('/proc/cpuinfo')
+  if not path.exists():
+    return platform.processor()
+  lines = [line.partition(':') for line in path.read_text().splitlines()]
+  found = {name.strip(): value.strip() for name, _, value in lines}
+  kinds = [
+    k for k in ('avx2', 'avx512f', 'vnni') if k in found.get('flags', '')
+  ]
+  return f'{found.get("model name", "")} ({", ".join(kinds)})'
+
+
+if __name__ == '__main__':
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--smoke', action='store_true')
+  parser.add_argument('--json', default='', help='a file for the figures')
+  given = parser.parse_args()
+  if given.smoke:
+    main('smoke', FRAMES[:1], count=2, repeats=1, out=given.json)
+  else:
+    main('laptop', FRAMES, count=256, repeats=10, out=given.json)
