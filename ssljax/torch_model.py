@@ -1,7 +1,7 @@
 """The network of torch that takes an encoder's weights, as lines of Python."""
 
 import contextlib
-import importlib.util
+import importlib
 import pathlib
 
 import flax.linen as nn
@@ -75,7 +75,7 @@ def _depth(encoder: ResNet) -> int | None:
 def features(
   lines: str, folder: pathlib.Path, pixels: np.ndarray
 ) -> np.ndarray | None:
-  """What torch computes by the lines of `code`; None if it is not installed.
+  """What torch computes by the lines of `code`; None where it cannot run.
 
   Args:
     lines: of `code`.
@@ -83,10 +83,11 @@ def features(
     pixels: uint8 (batch, height, width, 3).
   """
   library = 'timm' if 'import timm' in lines else 'torchvision'
-  if not all(importlib.util.find_spec(each) for each in ('torch', library)):
+  try:
+    torch = importlib.import_module('torch')
+    importlib.import_module(library)
+  except Exception:  # versions that do not fit raise more than ImportError
     return None
-  import torch
-
   found = {'pixels': torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())}
   with contextlib.chdir(folder), torch.no_grad():
     exec(lines, found)  # what the card shows, so that the card is right
