@@ -6,6 +6,8 @@
 For each size of the frame: milliseconds from a PNG file to its text and
 confidence, on one thread; what of them decoding the file, fitting it, the
 network and CTC take; and images a second of many files, on one core and on two.
+Beside the time by the clock stands the time of the processor, which other work
+on the machine changes less.
 Of `python -m ssljax.export` in each precision, of `ssljax.load`, and of ddddocr
 and fast-plate-ocr where they are installed: `pip install ddddocr
 'fast-plate-ocr[onnx]'`. The repeats of all of them are interleaved, and each
@@ -25,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -107,54 +110,61 @@ def peers() -> dict[str, Callable]:
   return found
 
 
-def seconds(function: Callable, *arguments) -> float:
-  start = time.perf_counter()
-  function(*arguments)
-  return time.perf_counter() - start
+class Times(NamedTuple):
+  """Seconds of calls, by the clock, and of the processor in all threads."""
 
+  clock: list[float]
+  processor: list[float]
 
-def spread(values, scale: float = 1e3) -> dict[str, float]:
-  """Percentiles of seconds, as milliseconds."""
-  best, low, median, high = np.percentile(values, (0, 10, 50, 90)) * scale
-  return {'median': median, 'low': low, 'high': high, 'best': best}
+  def add(self, function: Callable, *arguments, count: int = 1):
+    """Calls a function, and notes the seconds over `count`."""
+    start, spent = time.perf_counter(), time.process_time()
+    found = function(*arguments)
+    self.processor.append((time.process_time() - spent) / count)
+    self.clock.append((time.perf_counter() - start) / count)
+    return found
 
+  def spread(self) -> dict[str, float]:
+    """Percentiles in milliseconds."""
+    best, low, median, high = 1e3 * np.percentile(self.clock, (0, 10, 50, 90))
+    return {
+      **{'median': median, 'low': low, 'high': high, 'best': best},
+      'processor': 1e3 * float(np.median(self.processor)),
+    }
 
-def rates(values, count: int) -> dict[str, float]:
-  """Images a second, of the seconds that `count` of them took."""
-  best, high, median, low = count / np.percentile(values, (0, 10, 50, 90))
-  return {'median': median, 'low': low, 'high': high, 'best': best}
+  def rates(self) -> dict[str, float]:
+    """Images a second, and the processor's milliseconds of each."""
+    found = {
+      name: 1e3 / value
+      for name, value in self.spread().items()
+      if name in ('median', 'best')
+    }
+    return {**found, 'processor': self.spread()['processor']}
 
 
 def interleaved(functions: dict[str, Callable], files, repeats: int) -> dict:
-  """Seconds of each function by its name, a file after the other."""
-  times: dict[str, list[float]] = {name: [] for name in functions}
+  """Times of each function by its name, a file after the other."""
+  times = {name: Times([], []) for name in functions}
   for function in functions.values():
     function(files[0])  # the first call compiles
   for _ in range(repeats):
     for file in files:
       for name, function in functions.items():
-        times[name].append(seconds(function, file))
+        times[name].add(function, file)
   return times
 
 
 def parts(module, reader, files) -> dict[str, dict[str, float]]:
   """What the steps of a read take, of an export."""
-  times: dict[str, list[float]] = {}
-
-  def timed(name, function, *arguments):
-    start = time.perf_counter()
-    found = function(*arguments)
-    times.setdefault(name, []).append(time.perf_counter() - start)
-    return found
-
+  times = {name: Times([], []) for name in ('file', 'fit', 'network', 'all')}
   for file in files:
-    image = timed('file', module.picture, file)
+    image = times['file'].add(module.picture, file)
     size = reader.height, reader.width
-    pixels, width = timed('fit', module.fit, image, *size)
+    pixels, width = times['fit'].add(module.fit, image, *size)
     fitted = pixels[None], np.array([width])
-    timed('network', reader.logits, *fitted)
-    timed('network and CTC', reader.read, *fitted)
-  return {name: spread(each) for name, each in times.items()}
+    times['network'].add(reader.logits, *fitted)
+    times['all'].add(reader.read, *fitted)
+  return {name: each.spread() for name, each in times.items()}
 
 
 def measured(frame, scale: str, files, repeats: int, others) -> list[dict]:
@@ -180,13 +190,13 @@ def measured(frame, scale: str, files, repeats: int, others) -> list[dict]:
       for name, reader in readers[1].items()
     }
     single['JAX'] = lambda file: jax.recognize([file])
-    with on_cores(1):
-      times = interleaved({**single, **others}, files[:50], repeats)
-      steps = {
-        name: parts(modules[name], reader, files[:50])
-        for name, reader in readers[1].items()
-      }
-    many: dict[str, dict[int, list[float]]] = {name: {} for name in times}
+    few = files[:30]
+    times = interleaved({**single, **others}, few, repeats)
+    steps = {
+      name: parts(modules[name], reader, few * repeats)
+      for name, reader in readers[1].items()
+    }
+    many = {name: {cores: Times([], []) for cores in CORES} for name in times}
     for cores in CORES:
       groups = {
         **{
@@ -200,24 +210,19 @@ def measured(frame, scale: str, files, repeats: int, others) -> list[dict]:
         },
       }
       with on_cores(cores):
-        for name, function in groups.items():
-          function(files[:16])
-          many[name][cores] = []
-        for _ in range(repeats):
+        for place in range(repeats + 1):
           for name, function in groups.items():
-            given = files[:64] if name in others else files
-            taken = seconds(function, given)
-            many[name][cores].append(taken * len(files) / len(given))
+            given = files[:16] if name in others or not place else files
+            each = many[name][cores] if place else Times([], [])
+            each.add(function, given, count=len(given))
   return [
     {
       'frame': list(frame) if name not in others else None,
       'reader': name,
       'bytes': folders[name][1] if name in folders else None,
-      'single': spread(times[name]),
+      'single': times[name].spread(),
       'parts': steps.get(name, {}),
-      'cores': {
-        str(cores): rates(many[name][cores], len(files)) for cores in CORES
-      },
+      'cores': {str(cores): many[name][cores].rates() for cores in CORES},
     }
     for name in times
   ]
@@ -237,8 +242,9 @@ def main(scale: str, frames, count: int, repeats: int, out: str) -> None:
     print(
       f'{size} {each["reader"]}: one image {single["median"]:.2f} ms '
       f'({single["low"]:.2f} to {single["high"]:.2f}, best '
-      f'{single["best"]:.2f}), images a second {one["median"]:.0f} on one '
-      f'core, {two["median"]:.0f} on two (best {two["best"]:.0f})'
+      f'{single["best"]:.2f}, processor {single["processor"]:.2f}), images a '
+      f'second {one["median"]:.0f} on one core, {two["median"]:.0f} on two '
+      f'(best {two["best"]:.0f}, processor {two["processor"]:.2f} ms each)'
     )
   if out:
     facts = {
@@ -277,4 +283,4 @@ if __name__ == '__main__':
   if given.smoke:
     main('smoke', FRAMES[:1], count=2, repeats=1, out=given.json)
   else:
-    main('laptop', FRAMES, count=256, repeats=10, out=given.json)
+    main('laptop', FRAMES, count=128, repeats=5, out=given.json)
