@@ -191,7 +191,9 @@ def measured(frame, scale: str, files, repeats: int, others) -> list[dict]:
     }
     single['JAX'] = lambda file: jax.recognize([file])
     few = files[:30]
-    times = interleaved({**single, **others}, few, repeats)
+    times = interleaved(single, few, repeats)
+    # Apart, because the threads of ddddocr go on spinning after a call.
+    times |= interleaved(others, few, repeats)
     steps = {
       name: parts(modules[name], reader, few * repeats)
       for name, reader in readers[1].items()

@@ -79,10 +79,7 @@ class Loss(NamedTuple):
         f'exact match {self.after:.3f}, in float32 {self.before:.3f}, on '
         f'{self.images:,} test images of the run'
       )
-    return (
-      f'reads {self.after:.3f} of {self.images:,} images of the run as float32 '
-      'does'
-    )
+    return f'reads {self.after:.3f} of {self.images:,} images as float32 does'
 
 
 def loss(
