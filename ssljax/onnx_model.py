@@ -100,9 +100,11 @@ def group_norm(
   if mask is not None:
     columns = mask[:, :, :, :1].astype(x.dtype)
     shown, count = x * columns, height * columns.sum(axis=(1, 2))
-  each = channels // norm.num_groups
+  groups = norm.num_groups
+  assert groups is not None  # the networks here name it
+  each = channels // groups
   # A product with this gives each channel the mean over its group.
-  means = np.kron(np.eye(norm.num_groups), np.full((each, each), 1 / each))
+  means = np.kron(np.eye(groups), np.full((each, each), 1 / each))
   means = means.astype(x.dtype)
   mean = shown.sum(axis=(1, 2)) @ means / count
   square = (shown * shown).sum(axis=(1, 2)) @ means / count
