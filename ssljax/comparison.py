@@ -17,6 +17,7 @@ from ssljax.reader import Reader, load, raise_first, stacked
 from ssljax.records import read_json
 from ssljax.reports.tables import FEWEST
 from ssljax.text import shown_frames
+from ssljax.workdir import found_data
 
 AGREED = 1000  # images that judge fewer bits where no test has labels
 
@@ -83,20 +84,13 @@ def judged(
   data_dir: str,
 ) -> parity.Loss:
   """What an export of fewer bits loses; refuses one that loses too much."""
+  data = found_data(reader.config['data'], reader.folder.parent)
   shown, labels = [], []
   if images is None:
-    shown, labels = parity.tested(
-      reader.config, reader.folder, data_dir=data_dir
-    )
+    shown, labels = parity.tested(data, reader.folder, data_dir=data_dir)
   if len(labels) < FEWEST:  # too few to say
     labels = None
-    shown = parity.pictures(
-      reader.config,
-      reader.folder.parent,
-      images,
-      data_dir=data_dir,
-      most=AGREED,
-    )
+    shown = parity.pictures(data, images, data_dir=data_dir, most=AGREED)
   exported, wanted, found = opened(folder, kind), [], []
   for chunk in reader.fitted(shown):
     raise_first(chunk)

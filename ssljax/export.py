@@ -50,6 +50,7 @@ from ssljax.parity import Parity
 from ssljax.reader import Reader, load
 from ssljax.records import json_text
 from ssljax.reports import card
+from ssljax.workdir import found_data
 
 CHECKED = 64  # images that both networks see
 
@@ -99,13 +100,8 @@ def export(
   if part == 'reader':
     reader.outcomes(())  # refuses a stage that does not read
   kept = str(data_dir or process.default_data_dir())
-  shown = parity.pictures(
-    reader.config,
-    reader.folder.parent,
-    images,
-    data_dir=kept,
-    most=CHECKED,
-  )
+  data = found_data(reader.config['data'], reader.folder.parent)
+  shown = parity.pictures(data, images, data_dir=kept, most=CHECKED)
   out.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as made:
     folder = pathlib.Path(made) / 'export'

@@ -11,7 +11,6 @@ from ssljax.data import datasets
 from ssljax.data.files import list_files
 from ssljax.errors import UserError
 from ssljax.reports.readings import columns_of
-from ssljax.workdir import found_data
 
 TEST = 'test'  # the split whose labels judge an export of fewer bits
 
@@ -105,8 +104,7 @@ def loss(
 
 
 def pictures(
-  config: Mapping[str, Any],
-  folder: pathlib.Path,
+  data: Mapping[str, Any],
   images: str | os.PathLike[str] | None,
   *,
   data_dir: str,
@@ -115,13 +113,11 @@ def pictures(
   """Some images to compare on: files of a folder, or those of the run.
 
   Args:
-    config: of the run.
-    folder: of the run.
+    data: of the run's config, with the full path of its directory.
     images: the folder; None for those of the run.
     data_dir: where the run's rendered data is kept.
     most: how many images.
   """
-  data = found_data(config['data'], folder)
   named = images or data.get('directory')
   if not named:
     dataset = datasets.open_dataset(data, data_dir=data_dir)
@@ -138,16 +134,15 @@ def pictures(
 
 
 def tested(
-  config: Mapping[str, Any], folder: pathlib.Path, *, data_dir: str
+  data: Mapping[str, Any], folder: pathlib.Path, *, data_dir: str
 ) -> tuple[list[Any], list[str]]:
   """The run's test images, which no stage has learned from, and their labels.
 
   Args:
-    config: of the run.
+    data: of the run's config, with the full path of its directory.
     folder: of the stage that reads.
     data_dir: where the run's rendered data is kept.
   """
-  data = found_data(config['data'], folder.parent)
   if not data.get('directory'):
     dataset = datasets.open_dataset(data, data_dir=data_dir)
     if TEST not in dataset.splits:

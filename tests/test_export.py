@@ -370,8 +370,8 @@ def test_the_runs_own_test_judges_fewer_bits(
   (stage / 'predictions.csv').write_text(
     '\n'.join(['file,split,layout,label,prediction', *rows, ''])
   )
-  config = {'data': {'directory': str(images)}}
-  files, labels = parity.tested(config, stage, data_dir='unused')
+  data = {'directory': str(images)}
+  files, labels = parity.tested(data, stage, data_dir='unused')
   assert [file.name for file in files] == ['0.png', '3.png']
   assert labels == ['12', '6,7']
   # Fewer than ten are too few to say.
