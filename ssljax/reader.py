@@ -367,7 +367,14 @@ def _exported(folder: pathlib.Path, stage: str | None, best: bool) -> Reader:
       'stage or checkpoint to be asked for. Leave it out, or load the run.'
     )
   config, task, method = trained.made(found, found['stage'])
-  if found['format'] == 'safetensors':
+  if found.get('names') == 'torch':
+    images = jax.ShapeDtypeStruct(
+      (1, found['height'], found['width'], 3), np.float32
+    )
+    encoder = trained.encoder_of(config, found['stage'])
+    like = jax.eval_shape(encoder.init, jax.random.key(0), images)
+    variables = shipped.torch_variables_in(folder, like)
+  elif found['format'] == 'safetensors':
     variables = shipped.variables_in(folder)
   else:
     variables, function = (), shipped.function_in(folder)

@@ -8,11 +8,9 @@
 No file has pickled objects.
 """
 
-import logging
 import pathlib
-import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,19 +19,63 @@ import safetensors.numpy
 from flax import traverse_util
 from jax import export as jax_export
 
-from ssljax import durable, standalone, weights
+from ssljax import durable, weights
 from ssljax.core import Method
 from ssljax.durable import Damaged
-from ssljax.errors import UserError
+from ssljax.errors import UserError, check_known
 from ssljax.records import read_json
 
 SETTINGS = 'model.json'
+SCRIPT = 'onnx_reader.py'  # of a reader as ONNX
 FORMATS = ('onnx', 'safetensors', 'stablehlo')
 # The parts of a network that each kind of export has.
 PARTS = {'reader': ('encoder', 'head'), 'encoder': ('encoder',)}
 OUTPUTS = {'reader': 'logits', 'encoder': 'features'}
+PRECISIONS = 'float32', 'float16', 'int8'
+NAMES = 'ssljax', 'torch'
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 Function = Callable[..., jax.Array]
+
+
+class Kind(NamedTuple):
+  """What an export is: the options of `export`, with their checks.
+
+  Attributes:
+    format: 'onnx', 'safetensors' or 'stablehlo'.
+    part: 'reader' or 'encoder'.
+    precision: 'float32', 'float16' or 'int8'.
+    names: 'ssljax' or 'torch'.
+  """
+
+  format: str
+  part: str
+  precision: str
+  names: str
+
+  def check(self) -> None:
+    check_known('format', self.format, FORMATS)
+    check_known('part', self.part, PARTS)
+    check_known('precision', self.precision, PRECISIONS)
+    check_known('names', self.names, NAMES)
+    if self.precision != 'float32' and self.part != 'reader':
+      raise UserError(
+        f'Found --precision={self.precision} for an encoder; expected it for a '
+        'reader, because only readings tell what is lost. Leave it out.'
+      )
+    if self.precision == 'int8' and self.format != 'onnx':
+      raise UserError(
+        f'Found --precision=int8 and --format={self.format}; expected the '
+        'format onnx for int8. Choose --precision=float16 or --format=onnx.'
+      )
+    if self.names == 'torch' and (self.format, self.part) != (
+      'safetensors',
+      'encoder',
+    ):
+      raise UserError(
+        f'Found --names=torch with --format={self.format} --part={self.part}; '
+        'expected the encoder as safetensors. Add --format=safetensors '
+        '--part=encoder.'
+      )
 
 
 def is_export(folder: pathlib.Path) -> bool:
@@ -64,6 +106,45 @@ def safetensors_of(variables: tuple[Any, Any]) -> bytes:
   return weights.packed(arrays)
 
 
+def torch_names_of(variables: tuple[Any, Any], size: tuple[int, int]) -> bytes:
+  """The arrays of an encoder under the names of torchvision or timm.
+
+  Raises:
+    UserError: an encoder that neither of them has.
+  """
+  params, state = jax.device_get(variables)
+  tensors, metadata = weights.encoder_weights(
+    params['encoder'],
+    state['batch_stats']['encoder'],
+    height=size[0],
+    width=size[1],
+  )
+  return weights.packed(tensors, metadata)
+
+
+def halved(
+  function: Function, variables: tuple[Any, Any]
+) -> tuple[Function, tuple[Any, Any]]:
+  """The same with variables as float16, which is computed in float32."""
+
+  def widened(*arguments: Any) -> jax.Array:
+    *stored, images, widths = arguments
+    return function(*_wide(tuple(stored)), images, widths)
+
+  def stored(each: Any) -> Any:
+    with np.errstate(over='ignore'):  # an infinite weight is seen by the check
+      return np.asarray(each).astype(np.float16)
+
+  return widened, jax.tree.map(stored, variables)
+
+
+def _wide(variables: Any) -> Any:
+  # A part of the traced program, where NumPy would compute it before.
+  return jax.tree.map(
+    lambda each: jax.lax.convert_element_type(each, np.float32), variables
+  )
+
+
 def stablehlo_of(
   function: Function,
   variables: tuple[Any, Any],
@@ -90,50 +171,6 @@ def stablehlo_of(
     jax.ShapeDtypeStruct(shape[:1], np.int32),
   )
   return bytes(exported.serialize())
-
-
-def onnx_of(
-  function: Function,
-  variables: tuple[Any, Any],
-  size: tuple[int, int],
-  out: str,
-) -> bytes:
-  """An ONNX model of any number of images.
-
-  Its inputs are `images`, uint8 (batch, height, width, 3), and `widths`, int32
-  (batch,).
-
-  Args:
-    function: `(*variables, images, widths) -> results`.
-    variables: they become initializers of the model.
-    size: (height, width) of the images.
-    out: the name of the output.
-  """
-  try:
-    from jax2onnx import to_onnx
-  except ImportError:
-    raise standalone.missing('jax2onnx') from None
-  # It warns of its own work.
-  logging.getLogger('onnx_ir').setLevel(logging.ERROR)
-  with warnings.catch_warnings():
-    warnings.simplefilter('ignore')
-    try:
-      model = to_onnx(
-        lambda images, widths: function(*variables, images, widths),
-        [
-          jax.ShapeDtypeStruct(('batch', *size, 3), np.uint8),
-          jax.ShapeDtypeStruct(('batch',), np.int32),
-        ],
-        input_names=['images', 'widths'],
-        output_names=[out],
-      )
-    except Exception as error:  # whatever an operation lacks there
-      raise UserError(
-        'Found a network that jax2onnx cannot convert '
-        f'({str(error).splitlines()[0]}); expected operations that it knows. '
-        'Export by --format=stablehlo or safetensors.'
-      ) from error
-  return model.SerializeToString()
 
 
 def described(folder: pathlib.Path) -> dict[str, Any]:
@@ -164,12 +201,29 @@ def variables_in(folder: pathlib.Path) -> tuple[Any, Any]:
     arrays = safetensors.numpy.load(_content(path))
   except safetensors.SafetensorError as error:
     raise _unreadable(path, error) from None
+  arrays = _wide(arrays)  # some exports store float16
   found = traverse_util.unflatten_dict(arrays, sep='/')
   state = found.get('method_state', {})
   statistics = state.get('batch_stats', {})
   # A part without statistics has left no name.
   parts: dict[str, Any] = {'encoder': {}, 'head': {}}
   return found.get('params', {}), {'batch_stats': {**parts, **statistics}}
+
+
+def torch_variables_in(folder: pathlib.Path, like: Any) -> tuple[Any, Any]:
+  """The params and the state of an encoder in the names of torch.
+
+  Args:
+    folder: the export.
+    like: the variables of the encoder, or their shapes.
+  """
+  path = folder / 'model.safetensors'
+  _content(path)  # refuses what is damaged
+  found = weights.read_encoder(
+    path, like['params'], like.get('batch_stats', {})
+  )
+  state = {'batch_stats': {'encoder': found.batch_stats, 'head': {}}}
+  return {'encoder': found.params}, state
 
 
 def function_in(folder: pathlib.Path) -> Function:

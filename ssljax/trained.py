@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
+
 from ssljax import build, tasks
 from ssljax.core import Method
 from ssljax.errors import UserError
@@ -17,10 +19,14 @@ def method_of(run: Mapping[str, Any], stage: str, task: Task) -> Method:
   return build.method(run[stage], networks=networks, task=task)
 
 
+def encoder_of(run: Mapping[str, Any], stage: str) -> nn.Module:
+  changes = run[stage]['method'].get('encoder')
+  return build.encoder(build.networks(run), changes)
+
+
 def stride_of(run: Mapping[str, Any], stage: str) -> int | None:
   """The pixels between two frames of an encoder that does not see padding."""
-  changes = run[stage]['method'].get('encoder')
-  return getattr(build.encoder(build.networks(run), changes), 'stride', None)
+  return getattr(encoder_of(run, stage), 'stride', None)
 
 
 FRAME = 2**22  # the most pixels of a frame that is read

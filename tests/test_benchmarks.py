@@ -42,6 +42,7 @@ PRINTED = {
   'clean_then_read': r'^\| cleaned by pretrain *\| *-?\d+\.\d{3} \|',
   'decoding': r'^digits, sharpness 6: best path [\d.]+ ms, search [\d.]+ ms$',
   'domain_classifier': r'^\| the images through pretrain \| [01]\.\d{3} \[',
+  'exported': r'^32x96 int8: one image [\d.]+ ms \(.*, images a second \d+ on',
   'folder_reading': r'^this: 40 pictures in [\d.]+ s\nother: 40 .*\nratio',
   'label_choice': r'^\| doubt and difference +\| +36 \| 4 +\| -?\d\.\d{3}',
   'performance': r'^[\w-]+: (\d+) of \1, .* \(\d+ s\)$',

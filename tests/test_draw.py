@@ -97,7 +97,7 @@ def test_pretext_shows_the_last_pictures(tmp_path):
 
 
 @pytest.mark.slow  # starts a process
-@pytest.mark.parametrize('name', ['labels', 'folders'])
+@pytest.mark.parametrize('name', ['labels', 'folders', 'exported'])
 def test_a_page_is_of_its_results(name):
   _draw(name, '--check')
 

@@ -13,7 +13,17 @@ import tiny_ocr
 from PIL import ExifTags, Image
 
 import ssljax
-from ssljax import export, shipped, standalone, tasks
+from configs import simclr_images
+from ssljax import (
+  comparison,
+  export,
+  onnx_model,
+  parity,
+  shipped,
+  standalone,
+  tasks,
+)
+from ssljax import weights as ssljax_weights
 from ssljax.checkpoint import Checkpoints
 from ssljax.errors import UserError
 from ssljax.records import write_json
@@ -172,14 +182,21 @@ def test_what_cannot_be_exported(run, images, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setitem(sys.modules, 'jax2onnx', None)
     refused(r'no jax2onnx.*Install')
-  monkeypatch.setattr(shipped, 'onnx_of', lambda *_: b'')
+  refused('only readings tell', part='encoder', precision='float16')
+  refused('the format onnx for int8', format='stablehlo', precision='int8')
+  refused('--part=encoder', format='safetensors', names='torch')
+  refused(
+    'Found the encoder SequenceEncoder',
+    **{'format': 'safetensors', 'part': 'encoder', 'names': 'torch'},
+  )
+  monkeypatch.setattr(onnx_model, 'converted', lambda *_: b'')
   monkeypatch.setattr(
-    export, 'compared', lambda *_: export.Parity(6, 2e-4, 0.0, 6)
+    export, 'compared', lambda *_: parity.Parity(6, 2e-4, 0.0, 6)
   )
   refused('outputs within 2.0e-04')
   assert not list(tmp_path.iterdir())
-  assert not export.Parity(6, 0.0, 0.0, 5).good
-  assert export.Parity(6, 0.0).good
+  assert not parity.Parity(6, 0.0, 0.0, 5).good
+  assert parity.Parity(6, 0.0).good
 
 
 def test_images_that_are_gone_are_missed(run, tmp_path):
@@ -269,3 +286,156 @@ def test_a_program_takes_any_width_in_frames(run, images, tmp_path):
   short = program(pixels[:, :, : 2 * reader.stride], widths)
   assert short.shape[1] == 2
   np.testing.assert_allclose(short, program(pixels, widths)[:, :2], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'precision', 'near'),
+  [
+    ('onnx', 'int8', 0.1),
+    ('onnx', 'float16', 5e-3),
+    ('safetensors', 'float16', 5e-3),
+    ('stablehlo', 'float16', 5e-3),
+  ],
+)
+def test_fewer_bits(kind, precision, near, run, images, tmp_path, monkeypatch):
+  # Random logits are close to each other, so that some texts differ.
+  monkeypatch.setattr(parity, 'LOST', 0.5)
+  out = tmp_path / 'out'
+  found = export.export(
+    run, out, images=images, format=kind, precision=precision
+  )
+  assert 1e-5 < found.outputs < near
+  said = json.loads((out / 'model.json').read_text())
+  size = (out / f'model.{kind}').stat().st_size
+  assert said['bytes']['model'] == size < 0.95 * said['bytes']['float32']
+  assert said['loss']['images'] == 6 and not said['loss']['labelled']
+  card = ' '.join((out / 'README.md').read_text().split())
+  assert said['loss']['told'] in card
+  assert f'{size / 1e6:.2f} MB' in card and f'in {precision}' in card
+  if precision == 'int8':
+    reader = standalone.load(out / 'onnx_reader.py').Reader(out, threads=2)
+    files = sorted(images.iterdir())
+    # No image changes how another one is read.
+    alone = [reader.recognize([file])[0] for file in files]
+    assert reader.recognize(files) == alone
+
+
+def test_fewer_bits_that_misread_are_refused(
+  run, images, tmp_path, monkeypatch
+):
+  """A network of nothing but zeros reads nothing."""
+
+  def zeros(model, precision):
+    onnx = pytest.importorskip('onnx')
+    found = onnx.load_model_from_string(model)
+    for each in found.graph.initializer:
+      values = onnx.numpy_helper.to_array(each)
+      if values.dtype == np.float32:
+        each.CopyFrom(onnx.numpy_helper.from_array(values * 0, each.name))
+    return found.SerializeToString()
+
+  monkeypatch.setattr(onnx_model, 'rounded', zeros)
+  with pytest.raises(
+    UserError, match=r'worse \(reads 0\.\d+ of 6 images.*0\.5 '
+  ):
+    export.export(run, tmp_path / 'out', images=images, precision='int8')
+  assert not list(tmp_path.iterdir())
+
+
+def test_what_fewer_bits_may_lose():
+  labels = ['1'] * 1000
+  wanted = ['1'] * 900 + ['2'] * 100
+
+  def lost(right):
+    read = ['1'] * right + ['3'] * (1000 - right)
+    return parity.loss(wanted, read, labels)
+
+  assert lost(896).good and not lost(894).good and lost(1000).good
+  assert lost(896)[:4] == (1000, True, 0.9, 0.896)
+  assert 'exact match 0.896, in float32 0.900, on 1,000 test' in str(lost(896))
+  # Without labels, the readings in float32 count as right.
+  assert parity.loss(wanted, wanted, None)[:4] == (1000, False, 1.0, 1.0)
+  assert not parity.loss(wanted, labels, None).good
+  assert not parity.loss([], [], []).good
+
+
+def test_the_runs_own_test_judges_fewer_bits(
+  run, images, tmp_path, monkeypatch
+):
+  """Of a folder: files that the run has tested, and that are still there."""
+  (tmp_path / 'run' / 'finetune').mkdir(parents=True)
+  stage = tmp_path / 'run' / 'finetune'
+  rows = ['0.png,test,,12,1', '1.png,train,,3,3', 'gone.png,test,,4,4']
+  rows += ['2.png,test,,,5', '3.png,test,,"6,7",1']
+  (stage / 'predictions.csv').write_text(
+    '\n'.join(['file,split,layout,label,prediction', *rows, ''])
+  )
+  data = {'directory': str(images)}
+  files, labels = parity.tested(data, stage, data_dir='unused')
+  assert [file.name for file in files] == ['0.png', '3.png']
+  assert labels == ['12', '6,7']
+  # Fewer than ten are too few to say.
+  reader = ssljax.load(run, stage='finetune')
+  files = sorted(images.iterdir())
+  texts = [text for text, _ in reader.recognize(files)]
+  kind = shipped.Kind('safetensors', 'reader', 'float16', 'ssljax')
+  out = tmp_path / 'out'
+  export.export(run, out, images=images, format='safetensors')
+  for times, labelled in ((1, False), (2, True)):
+    found = files * times, [*texts[:-1], 'x'] * times
+    monkeypatch.setattr(parity, 'tested', lambda *_, found=found, **__: found)
+    monkeypatch.setattr(parity, 'pictures', lambda *_, **__: files)
+    lost = comparison.judged(reader, out, kind, None, 'unused')
+    assert lost.labelled == labelled and lost.images == len(found[0])
+    assert lost.before == lost.after == (5 / 6 if labelled else 1)
+
+
+def test_an_encoder_goes_to_torch(tmp_path):
+  config = simclr_images.get_config('smoke,dataset=digits,size=16')
+  config.encoder = {'name': 'vit', 'width': 16, 'layers': 2, 'heads': 2}
+  config.encoder.patch = 8
+  config.data.update({'height': 16, 'width': 16})
+  method = making.method(config, 'pretrain')
+  pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+  arrays = making.arrays(
+    method, {'image': pixels, 'index': np.arange(3, dtype=np.int32)}
+  )
+  task = tasks.make(config)
+  run = tmp_path / 'run'
+  write_json(run / 'config.json', config.to_dict())
+  metadata = {'config': config.to_dict(), **task.metadata, 'stage': 'pretrain'}
+  with Checkpoints(run / 'pretrain/checkpoints', metadata=metadata) as saved:
+    saved.save(1, dict(zip(('params', 'method_state'), arrays, strict=True)))
+  write_json(
+    run / 'pretrain/stage.json',
+    {'steps': 1, 'examples': 3, 'labels': 0, 'flops': 1e9},
+  )
+  shown = tmp_path / 'images'
+  shown.mkdir()
+  for place, each in enumerate(pixels):
+    Image.fromarray(each).save(shown / f'{place}.png')
+  out = tmp_path / 'out'
+  found = export.export(
+    *(run, out),
+    stage='pretrain',
+    images=shown,
+    format='safetensors',
+    part='encoder',
+    names='torch',
+  )
+  assert found.good and found.images == 3
+  tensors, metadata = ssljax_weights.read_weights(out / 'model.safetensors')
+  assert tensors['blocks.1.attn.qkv.weight'].shape == (48, 16)
+  assert metadata['mean'] == '[0.5, 0.5, 0.5]'
+  np.testing.assert_allclose(
+    ssljax.load(out).encode(pixels),
+    ssljax.load(run, stage='pretrain').encode(pixels),
+    atol=1e-5,
+  )
+  card = (out / 'README.md').read_text()
+  assert 'timm.models.VisionTransformer(' in card
+  assert 'img_size=(16, 16)' in card and 'embed_dim=16' in card
+  changed = {name: each + 1 for name, each in tensors.items()}
+  ssljax_weights.write_weights(out / 'model.safetensors', changed, metadata)
+  with pytest.raises(UserError, match=r'model\.safetensors'):
+    ssljax.load(out)

@@ -3,12 +3,26 @@
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ssljax.models.convolution import conv_general_dilated
 from ssljax.models.networks import sow
+
+
+def shares(cells: int, size: int) -> Float[np.ndarray, 'cells size']:
+  """The share of each row of an image in each cell, by linear interpolation.
+
+  A product with it is what `jax.image.resize` computes along an axis, and
+  converts to ONNX, which `jax.image.resize` does not.
+  """
+  step = np.float32(size / cells)  # rows of a cell
+  centers = (np.arange(cells, dtype=np.float32) + 0.5) * step - 0.5
+  far = np.abs(centers[:, None] - np.arange(size, dtype=np.float32))
+  # A cell that is larger than a row takes all rows that it covers.
+  weights = np.maximum(0, 1 - far / max(step, np.float32(1)))
+  return weights / weights.sum(axis=1, keepdims=True)
 
 
 class ConvNet(nn.Module):
@@ -59,6 +73,13 @@ class ConvNet(nn.Module):
       sow(self, f'level{level}', x)
     cells = (x.shape[0], self.grid, self.grid, x.shape[-1])
     if x.shape != cells:
-      x = jax.image.resize(x, cells, 'linear')
+      rows, columns = (shares(self.grid, size) for size in x.shape[1:3])
+      x = jnp.einsum(
+        'bhwc,yh,xw->byxc',
+        x,
+        rows.astype(x.dtype),
+        columns.astype(x.dtype),
+        precision='highest',
+      )
     x = nn.Dense(self.width, dtype=self.dtype)(x.reshape(x.shape[0], -1))
     return nn.LayerNorm(dtype=jnp.float32)(x)

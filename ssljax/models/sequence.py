@@ -36,7 +36,7 @@ def _hidden(
   x: Float[Array, 'b h w c'], shown: Bool[Array, 'b w'] | None
 ) -> Float[Array, 'b h w c']:
   """A feature map whose columns that are not shown are zero."""
-  return x if shown is None else jnp.where(shown[:, None, :, None], x, 0)
+  return x if shown is None else x * shown[:, None, :, None].astype(x.dtype)
 
 
 def _counted(

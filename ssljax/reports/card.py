@@ -51,6 +51,13 @@ import ssljax
 ```
 
 """
+TORCH = """```python
+{code}
+```
+
+`model.safetensors` has the arrays by their names in torch. The pixels are
+scaled to -1 to 1, which torch's users call a mean and a standard deviation of
+0.5. `ssljax.load('.').encode(['image.png'])` gives the same features."""
 TAKES = (
   'uint8 (batch, {height}, {width}, 3), and `widths`, int32 (batch,), the '
   'columns before the padding on the right; it gives `{output}`, float32 '
@@ -117,6 +124,8 @@ def card(
     f'ssljax {settings["ssljax"]}, licence {settings["licence"]}. Compared '
     f'with the network of the run: {parity}.'
   )
+  if 'loss' in settings:
+    origin += ' ' + _rounded(settings)
   return CARD.format(
     title='A reader of text in images' if reads else 'An encoder of images',
     what=textwrap.fill(what, 80),
@@ -126,6 +135,20 @@ def card(
     told=textwrap.fill(told, 80),
     limits=textwrap.fill(READS if reads else ENCODES, 80),
     origin=textwrap.fill(origin, 80),
+  )
+
+
+def _rounded(settings: Mapping[str, Any]) -> str:
+  """What fewer bits save and cost."""
+  size, whole = (
+    f'{settings["bytes"][name] / 1e6:.2f} MB' for name in ('model', 'float32')
+  )
+  how = 'stored in float16 and computed in float32'
+  if settings['precision'] == 'int8':
+    how = 'stored and multiplied in int8'
+  return (
+    f'Its weights are {how}: `model.{settings["format"]}` has {size}, and has '
+    f'{whole} in float32. What that costs: {settings["loss"]["told"]}.'
   )
 
 
@@ -144,6 +167,8 @@ def _use(settings: Mapping[str, Any]) -> str:
   if kind == 'onnx':
     text = f'`model.onnx` takes `images`, {takes}'
     return (SHIPPED if reads else '') + text
+  if 'torch' in settings:
+    return TORCH.format(code=settings['torch'])
   call = "ssljax.load('.').recognize(['image.png'])"
   if not reads:
     call = "ssljax.load('.').encode(['image.png'])"

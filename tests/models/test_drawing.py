@@ -7,7 +7,7 @@ import pytest
 
 from ssljax.errors import UserError
 from ssljax.models import decoders, networks
-from ssljax.models.convnet import ConvNet
+from ssljax.models.convnet import ConvNet, shares
 from ssljax.models.decoders import Decoder, Modulation, PatchCritic
 from ssljax.models.pixels import Pixels
 from ssljax.models.resnet import ResNet
@@ -42,6 +42,16 @@ def test_the_small_encoder_sees_patches_as_well():
     encoder.apply(variables, gray),
     encoder.apply(variables, gray.repeat(3, axis=-1)),
     atol=1e-5,
+  )
+
+
+@pytest.mark.parametrize('size', [2, 4, 6, 7, 16])
+def test_cells_are_shared_as_a_resize_does(size):
+  image = _images((2, size, 6, 3))
+  np.testing.assert_allclose(
+    jnp.einsum('bhwc,yh->bywc', image, shares(6, size), precision='highest'),
+    jax.image.resize(image, (2, 6, 6, 3), 'linear'),
+    atol=1e-6,
   )
 
 
