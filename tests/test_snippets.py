@@ -32,7 +32,7 @@ from snippets import ROOT, Snippet
 from test_export import WITHOUT_JAX
 
 from configs import simclr_images
-from ssljax import flags, forecast, main, stage, weights
+from ssljax import flags, forecast, main, parity, stage, weights
 from ssljax.data.labels import read_labels
 from ssljax.data.layouts import classic
 from ssljax.records import read_json, write_json
@@ -56,8 +56,10 @@ ELSEWHERE = {
   r'python -m ssljax\.main --help$': 'test_main.py reads it',
   'docker build -f launch/Dockerfile ': 'nothing; it needs a network',
   'python -m venv ': 'a process that cannot import JAX',
-  r'ssljax/\n|\d  main\n': 'test_imports.py compares these blocks',
+  r'ssljax/\n|\d  main\b': 'test_imports.py compares these blocks',
   'pretrain/checkpoints/ ': 'a newcomer looks for these files, below',
+  r'python -m ssljax\.export .* --names=torch': 'test_export.py, by a ResNet',
+  r'pretrain: +45%': 'test_log.py compares a bar',
 }
 # Data sets that tensorflow-datasets would have to prepare.
 PREPARED = re.compile('dataset=(?!glyphs|digits)')
@@ -119,7 +121,7 @@ def called(function, given='') -> str:
 def installed(words, _):
   """The extras are those of pyproject.toml."""
   project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
-  for asked in re.findall(r'\[(.*)\]', ' '.join(words)):
+  for asked in re.findall(r'\.\[(.*)\]', ' '.join(words)):
     assert set(asked.split(',')) <= set(project['optional-dependencies']), asked
   return ''
 
@@ -129,6 +131,12 @@ def module(words, given=''):
   names = [sorted(glob.glob(word)) or [word] for word in words[3:]]
   function = importlib.import_module(words[2]).main
   return called(lambda: function([*itertools.chain(*names)]), given)
+
+
+def rounded(words, given=''):
+  """Exports in few bits, though a random reader reads otherwise with them."""
+  with mock.patch.object(parity, 'LOST', 2.0):
+    return module(words, given)
 
 
 def system(words, _):
@@ -223,8 +231,9 @@ def script(words, _):
   has all arguments.
   """
   text, given = (ROOT / words[1]).read_text(), words[2:]
-  if '_folders.main' in text:
-    text += (ROOT / 'benchmarks' / '_folders.py').read_text()
+  for shared in ('_folders', '_rows'):
+    if f'{shared}.' in text:
+      text += (ROOT / 'benchmarks' / f'{shared}.py').read_text()
   if 'argparse' in text:
     named = [word for word in given if word.startswith('--')] + given[:1]
     named = {word.partition('=')[0] for word in named} - {'ROW'}
@@ -245,6 +254,7 @@ def script(words, _):
 RULES = {
   '(plain/bin/)?pip install ': installed,
   r'python -m ssljax\.main --': recipe,
+  r'python -m ssljax\.export .*--precision=': rounded,
   r'python -m ssljax\.\w+ ': module,
   '(plain/bin/)?python SHIPPED/': shipped,
   r'python (benchmarks|docs/draw|tests)/\w+\.py': script,
