@@ -8,7 +8,7 @@ FlashAttention (arXiv 2205.14135) computes attention in this way.
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,10 +94,11 @@ def search(
   cut = jax.tree.map(functools.partial(_cut, block=block), (x, y, *known))
   there, back = _search(both, *cut)
 
-  def flat(found, count):
-    return Found(*(each.reshape(-1)[:count] for each in found))
+  return _flat(there, len(x)), None if back is None else _flat(back, len(y))
 
-  return flat(there, len(x)), flat(back, len(y)) if both else None
+
+def _flat(found: Found, count: int) -> Found:
+  return Found(*(each.reshape(-1)[:count] for each in found))
 
 
 class _Known(NamedTuple):
@@ -175,8 +176,7 @@ def _found(sums: _Sums) -> Found:
   return Found(base + jnp.log(total), top, *rest)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _search(both, x, y, of_x, of_y):
+def _by_blocks(both, x, y, of_x, of_y) -> tuple[Found, Found | None]:
   def of_rows(back, row):
     row, of_row = row
 
@@ -193,20 +193,25 @@ def _search(both, x, y, of_x, of_y):
 
   back = _nothing(y) if both else None
   back, there = jax.lax.scan(of_rows, back, (x, of_x))
-  return there, _found(back) if both else None
+  return there, None if back is None else _found(back)
+
+
+_search = jax.custom_vjp(_by_blocks, nondiff_argnums=(0,))
+
+
+def _logsumexps(found: tuple[Found, Found | None]) -> tuple[Any, Any]:
+  there, back = found
+  return there.logsumexp, None if back is None else back.logsumexp
 
 
 def _search_forward(both, x, y, of_x, of_y):
-  found = _search(both, x, y, of_x, of_y)
-  kept = [None if each is None else each.logsumexp for each in found]
-  return found, (x, y, of_x, of_y, kept)
+  found = _by_blocks(both, x, y, of_x, of_y)
+  return found, (x, y, of_x, of_y, _logsumexps(found))
 
 
 def _search_backward(both, kept, cotangents):
   x, y, of_x, of_y, (there, back) = kept
-  d_there, d_back = (
-    None if each is None else each.logsumexp for each in cotangents
-  )
+  d_there, d_back = _logsumexps(cotangents)
 
   def shares(logits, logsumexp, cotangent, of, among):
     """The gradient of the logits: the softmax, times that of its logsumexp."""
@@ -227,9 +232,10 @@ def _search_backward(both, kept, cotangents):
       d_row += rows.matmul(share, column)
       return d_row, d_column + rows.matmul(share.T, row)
 
-    return jax.lax.scan(
+    d_row, d_y = jax.lax.scan(
       with_candidates, jnp.zeros_like(row), (y, of_y, back, d_back, d_y)
-    )[::-1]
+    )
+    return d_y, d_row
 
   d_y, d_x = jax.lax.scan(of_rows, jnp.zeros_like(y), (x, of_x, there, d_there))
   return d_x, d_y, None, None
