@@ -3,8 +3,12 @@
 import csv
 import html.parser
 import json
+import os
+import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import types
 
 import making
@@ -18,6 +22,8 @@ from ssljax.checkpoint import Checkpoints
 from ssljax.data import datasets
 from ssljax.errors import UserError
 from ssljax.records import write_json
+from ssljax.reports import plots
+from ssljax.reports import report as sections
 
 pytestmark = pytest.mark.slow  # compiles networks
 TRAINED = ('pretrain', 'head', 'finetune')
@@ -160,6 +166,52 @@ def test_the_page_stands_alone_and_can_be_heard(page):
   assert all(ids.count(each) == 1 for each in links)
   levels = [each.name for each in page.tags if re.fullmatch(r'h\d', each.name)]
   assert levels[0] == 'h1' and levels.count('h1') == 1
+
+
+def _browsed(*arguments):
+  """What `browsing.py` says; it needs a display server's libraries as well."""
+  pytest.importorskip('PySide6.QtWebEngineCore', exc_type=ImportError)
+  script = pathlib.Path(__file__).with_name('browsing.py')
+  return subprocess.run(
+    [sys.executable, script, *arguments],
+    capture_output=True,
+    text=True,
+    env=os.environ | {'QT_LOGGING_RULES': '*=false'},
+  )
+
+
+@pytest.mark.parametrize('scheme', [(), ('--dark',)], ids=['light', 'dark'])
+def test_a_browser_finds_nothing_wrong(page, run, scheme):
+  found = _browsed(*scheme, run / 'report.html')
+  assert not found.returncode, found.stdout
+
+
+def test_a_browser_finds_what_is_wrong(tmp_path):
+  path = tmp_path / 'bad.html'
+  path.write_text(
+    '<!doctype html><title>x</title><h1>a</h1><h3>b</h3><input><svg role="img">'
+    '</svg><img src="http://127.0.0.1:9/x.png"><p style="color:#999">pale'
+    '<div style="width:1500px">wide</div><script>console.log("hello")</script>'
+  )
+  said = _browsed(path).stdout
+  for each in ('asks for', 'console: hello', '1508 of 400', 'h1 to h3',
+               'without alt', 'without a text', 'without a label',
+               'no language', 'contrast of 2.85'):  # fmt: skip
+    assert each in said, said
+
+
+def test_what_is_right_is_of_images_whose_truth_is_known(monkeypatch):
+  """Of a user's files few have a label, and in many steps none."""
+  drawn = []
+  monkeypatch.setattr(plots, 'curves', lambda panels: drawn.append(panels))
+  monkeypatch.setattr(sections, 'plot', lambda *_: '')
+  lines = [
+    {'step': 20, 'labelled_share': 1, 'right': 0.01, 'truth_known': 0.02},
+    {'step': 40, 'labelled_share': 1, 'right': 0.0, 'truth_known': 0.0},
+    {'step': 60, 'labelled_share': 1, 'right': 0.03, 'truth_known': 0.04},
+  ]
+  assert sections.believed({'self_train': lines})
+  assert drawn == [{'right': {'self_train': ((20, 60), (0.5, 0.75))}}]
 
 
 def test_labels_are_text_and_not_tags(page):

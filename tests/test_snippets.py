@@ -236,7 +236,7 @@ def script(words, _):
       text += (ROOT / 'benchmarks' / f'{shared}.py').read_text()
   if 'argparse' in text:
     named = [word for word in given if word.startswith('--')] + given[:1]
-    named = {word.partition('=')[0] for word in named} - {'ROW'}
+    named = {word.partition('=')[0] for word in named} - {'ROW', 'PAGE'}
     assert named <= set(re.findall(r"'([\w-]+)'", text)), f'Found {named}'
     return ''
   usages = re.findall(rf'python {words[1]}(.*)', text)

@@ -62,11 +62,12 @@ def self_training(
   A teacher that is sure of nothing yet has 1.
   'variety' is the share of the unlabelled examples that are not read as the
   commonest reading; 0 is a collapse. 'labelled_share' is the labelled part of
-  all characters (of all images, for classes) that the loss weighs. 'right' is
-  the share of the unlabelled examples that the teacher reads right, among the
-  share 'truth_known' of them whose truth the data tells; the loss does not
-  depend on it. 'scarcest' is found over wanted share of the class that the
-  teacher reads too rarely most.
+  all characters (of all images, for classes) that the loss weighs. The data
+  tells the truth of the share 'truth_known' of the unlabelled examples, and
+  'right' is the share of them that it tells and the teacher reads; the loss
+  depends on neither. Over steps, only the ratio of their means is meaningful,
+  because few files of a user's folder have a label. 'scarcest' is found over
+  wanted share of the class that the teacher reads too rarely most.
 
   Args:
     encoder: module from images to `(batch, d)` or `(batch, time, d)`.
@@ -152,7 +153,7 @@ def self_training(
       'agreement': agreement,
       'trust': (whole[1] + UNSURE) / (whole[0] + UNSURE),
       'variety': variety(guesses, ~labelled),
-      'right': mean(right, ~labelled & known),
+      'right': mean(right & known, ~labelled),
       'truth_known': mean(known, ~labelled),
     }
 

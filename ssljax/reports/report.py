@@ -23,8 +23,9 @@ SQUARES = 64  # the most characters of a picture of all pairs
 BESIDE = {'loss_at_chance': 'loss', 'retrieval_chance': 'retrieval'}
 BELIEFS = {
   'confidence': 'mean confidence of the labels that it gave itself',
-  'agreement': 'share of them that the network read as well',
-  'right': 'share that is right, of images whose label the run knows',
+  'agreement': 'share of the labelled images that the teacher reads right',
+  'right': 'share that is right of the unlabelled images whose text or class '
+  'the data tells',
 }
 Columns = Mapping[str, Sequence[str]]
 Lines = Sequence[Mapping[str, Any]]
@@ -143,11 +144,19 @@ def together(runs: Mapping[str, Mapping[str, Lines]]) -> list[Markup]:
   return [plot(plots.curves(panels), 'Losses over steps, a line a run.')]
 
 
+def _of_the_known(line: Mapping[str, Any]) -> dict[str, Any]:
+  """A line whose 'right' is a share of the images whose truth is known."""
+  known = line.get('truth_known')
+  if known:
+    return {**line, 'right': line['right'] / known}
+  return {name: value for name, value in line.items() if name != 'right'}
+
+
 def believed(stages: Mapping[str, Lines]) -> Section | None:
   """What self-training took its own labels to be worth."""
   panels: dict[str, dict[str, plots.Curve]] = {}
   for stage, lines in stages.items():
-    found = curves_of(lines)
+    found = curves_of([_of_the_known(line) for line in lines])
     for name in BELIEFS:
       if name in found and 'labelled_share' in found:
         panels.setdefault(name, {})[stage] = found[name]

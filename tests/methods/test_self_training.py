@@ -422,7 +422,7 @@ def test_metrics_by_hand():
   expected = {
     'confidence': 4.25 / 5,
     'agreement': 2 / 3,
-    'right': 2 / 4,  # among those whose truth is known
+    'right': 2 / 5,  # of the four whose truth is known
     'truth_known': 4 / 5,
     'variety': 1 - 3 / 5,  # 'a' thrice; labelled ones do not count
     'labelled_share': 4 / (4 + 5 + 0.25),  # of characters
@@ -456,7 +456,7 @@ def test_classes_by_hand():
   _, guesses, confidence = _reference('classes')
   guesses, labels = np.array(guesses), batch['label']
   apart = slice(LABELLED, None)
-  right = (guesses == labels)[apart][labels[apart] >= 0]
+  right = ((guesses == labels) & (labels >= 0))[apart]
   _, counts = np.unique(guesses[apart], return_counts=True)
   expected = {
     'agreement': (guesses == labels)[:LABELLED].mean(),
