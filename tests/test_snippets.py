@@ -231,9 +231,9 @@ def script(words, _):
   has all arguments.
   """
   text, given = (ROOT / words[1]).read_text(), words[2:]
-  for shared in ('_folders', '_rows'):
-    if f'{shared}.' in text:
-      text += (ROOT / 'benchmarks' / f'{shared}.py').read_text()
+  if re.search(r'\b_(folders|rows)\.', text):  # parsers, and names of rows
+    shared = sorted((ROOT / 'benchmarks').glob('_*.py'))
+    text += ''.join(path.read_text() for path in shared)
   if 'argparse' in text:
     named = [word for word in given if word.startswith('--')] + given[:1]
     named = {word.partition('=')[0] for word in named} - {'ROW', 'PAGE'}
