@@ -258,6 +258,7 @@ def test_data_does_not_import_jax_or_the_rest():
           'ssljax.errors',
           'ssljax.text',
           'ssljax.durable',
+          'ssljax.bars',
         )
         assert top != 'ssljax' or name.startswith(below), file
 
