@@ -20,6 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import _rows
 
+from ssljax.process import keep_heap
+
 PAGES = ('performance',)
 for path in sorted(pathlib.Path(__file__).parent.glob('_speed_*.py')):
   importlib.import_module(path.stem)
@@ -29,6 +31,7 @@ def main(
   arguments: Sequence[str],
   results: pathlib.Path = _rows.RESULTS / 'performance.json',
 ) -> int:
+  keep_heap()  # as a run does
   return _rows.run(arguments, results, PAGES, 'performance.py')
 
 

@@ -202,12 +202,10 @@ def ended(directory: pathlib.Path, trackers: Sequence[Tracker] = ()) -> None:
     directory: the stage's folder.
     trackers: are told the same.
   """
-  summary = read_json(directory / 'stage.json')
-  step, figures = summary['steps'], _figures(summary)
+  step, figures, sheet = _end_of(directory)
   board, failed = _board(directory / 'tensorboard', step)
   for name, value in figures.items():
     board.add_scalar(name, value, step)
-  sheet = _pixels(directory / 'sheet.png')
   if sheet is not None:
     board.add_image('sheet', sheet, step, dataformats='HWC')
   board.close()
@@ -215,15 +213,28 @@ def ended(directory: pathlib.Path, trackers: Sequence[Tracker] = ()) -> None:
     place = directory / 'tensorboard'
     raise durable.CannotWrite(durable.cannot_write(place, error))
   for each in trackers:
-    _tell_end(directory, each)
+    _tell_end(directory.name, each, step, figures, sheet)
 
 
-def _tell_end(directory: pathlib.Path, tracker: Tracker) -> None:
+def _end_of(
+  directory: pathlib.Path,
+) -> tuple[int, dict[str, float], np.ndarray | None]:
+  """The last step of a stage, its figures, and its sheet if there is one."""
   summary = read_json(directory / 'stage.json')
-  tracker.scalars(directory.name, summary['steps'], _figures(summary))
   sheet = _pixels(directory / 'sheet.png')
+  return summary['steps'], _figures(summary), sheet
+
+
+def _tell_end(
+  stage: str,
+  tracker: Tracker,
+  step: int,
+  figures: Mapping[str, float],
+  sheet: np.ndarray | None,
+) -> None:
+  tracker.scalars(stage, step, figures)
   if sheet is not None:
-    tracker.picture(f'{directory.name}/sheet', summary['steps'], sheet)
+    tracker.picture(f'{stage}/sheet', step, sheet)
 
 
 def replay(
@@ -244,7 +255,7 @@ def replay(
       if pixels is not None:
         tracker.picture(f'{name}/task', int(path.stem), pixels)
     if (folder / name / 'stage.json').exists():
-      _tell_end(folder / name, tracker)
+      _tell_end(name, tracker, *_end_of(folder / name))
 
 
 def _finite(line: Mapping[str, Any]) -> dict[str, float]:

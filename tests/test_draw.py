@@ -14,6 +14,7 @@ from ssljax.records import read_json, write_json
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS, SCRIPTS = ROOT / 'docs', ROOT / 'docs' / 'draw'
+sys.path.insert(0, str(SCRIPTS))  # as if one of them was started
 
 
 def _draw(name, *arguments):

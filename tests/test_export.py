@@ -21,10 +21,8 @@ from ssljax import (
   parity,
   shipped,
   standalone,
-  tasks,
 )
 from ssljax import weights as ssljax_weights
-from ssljax.checkpoint import Checkpoints
 from ssljax.errors import UserError
 from ssljax.records import write_json
 from ssljax.text import BLANK
@@ -50,7 +48,6 @@ def run(tmp_path_factory):
   """A run of a stage that reads, and of one that does not."""
   folder = tmp_path_factory.mktemp('run')
   write_json(folder / 'config.json', CONFIG.to_dict())
-  metadata = {'config': CONFIG.to_dict(), **tasks.make(CONFIG).metadata}
   batch = {
     'image': np.zeros((8, CONFIG.data.height, CONFIG.data.width, 3), np.uint8),
     'index': np.arange(8, dtype=np.int32),
@@ -63,9 +60,7 @@ def run(tmp_path_factory):
       # Random logits read something, and are not sure of it.
       params['head']['Dense_1']['bias'][BLANK] = -1
       params['head']['Dense_1']['kernel'] *= 4
-    path = folder / stage / 'checkpoints'
-    with Checkpoints(path, metadata={**metadata, 'stage': stage}) as saved:
-      saved.save(1, {'params': params, 'method_state': method_state})
+    making.save(folder, CONFIG, stage, params, method_state)
     write_json(
       folder / stage / 'stage.json',
       {
@@ -400,12 +395,9 @@ def test_an_encoder_goes_to_torch(tmp_path):
   arrays = making.arrays(
     method, {'image': pixels, 'index': np.arange(3, dtype=np.int32)}
   )
-  task = tasks.make(config)
   run = tmp_path / 'run'
   write_json(run / 'config.json', config.to_dict())
-  metadata = {'config': config.to_dict(), **task.metadata, 'stage': 'pretrain'}
-  with Checkpoints(run / 'pretrain/checkpoints', metadata=metadata) as saved:
-    saved.save(1, dict(zip(('params', 'method_state'), arrays, strict=True)))
+  making.save(run, config, 'pretrain', *arrays)
   write_json(
     run / 'pretrain/stage.json',
     {'steps': 1, 'examples': 3, 'labels': 0, 'flops': 1e9},

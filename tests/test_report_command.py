@@ -18,7 +18,6 @@ import tiny_ocr
 
 from configs import common
 from ssljax import report, tasks
-from ssljax.checkpoint import Checkpoints
 from ssljax.data import datasets
 from ssljax.errors import UserError
 from ssljax.records import write_json
@@ -63,7 +62,7 @@ class Page(html.parser.HTMLParser):
 
 
 def _stage(folder, config, stage):
-  method, task = making.method(config, stage), tasks.make(config)
+  method = making.method(config, stage)
   shape = config.data.height, config.data.width, 3
   batch = {
     'image': np.zeros((8, *shape), np.uint8),
@@ -72,9 +71,7 @@ def _stage(folder, config, stage):
     'width': np.full(8, config.data.width, np.int32),
   }
   params, method_state = making.arrays(method, batch)
-  metadata = {'config': config.to_dict(), 'stage': stage, **task.metadata}
-  with Checkpoints(folder / stage / 'checkpoints', metadata=metadata) as saved:
-    saved.save(1, {'params': params, 'method_state': method_state})
+  making.save(folder, config, stage, params, method_state)
   done = {'steps': 6, 'examples': 48, 'labels': 32, 'flops': 1e9}
   done |= {'learning_rate': 0.1, 'fit': {'edit_distance_accuracy': 1.0}}
   write_json(folder / stage / 'stage.json', done)

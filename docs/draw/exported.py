@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import written
+
 from ssljax.records import read_json
 from ssljax.reports.tables import table
 
@@ -94,14 +96,12 @@ def page(docs: pathlib.Path) -> str:
 
 
 def main(arguments: Sequence[str], docs: pathlib.Path = DOCS) -> None:
-  path, text = docs / 'exported.md', page(docs)
-  if list(arguments) != ['--check']:
-    path.write_text(text, encoding='utf-8')
-  elif not path.exists() or path.read_text(encoding='utf-8') != text:
-    sys.exit(
-      f'Found {path.name} of other results than those in {docs / "results"}; '
-      'run python docs/draw/exported.py and commit what it writes.'
-    )
+  written.keep(
+    {docs / 'exported.md': page(docs)},
+    arguments,
+    script='exported.py',
+    sources=f'results than those in {docs / "results"}',
+  )
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import written
 
 from ssljax.records import read_json
 from ssljax.reports.tables import table
@@ -73,14 +74,12 @@ def page(docs: pathlib.Path) -> str:
 
 
 def main(arguments: Sequence[str], docs: pathlib.Path = DOCS) -> None:
-  path, text = docs / 'folders.md', page(docs)
-  if list(arguments) != ['--check']:
-    path.write_text(text, encoding='utf-8')
-  elif not path.exists() or path.read_text(encoding='utf-8') != text:
-    sys.exit(
-      f'Found {path.name} of other results than those in {docs / "results"}; '
-      'run python docs/draw/folders.py and commit what it writes.'
-    )
+  written.keep(
+    {docs / 'folders.md': page(docs)},
+    arguments,
+    script='folders.py',
+    sources=f'results than those in {docs / "results"}',
+  )
 
 
 if __name__ == '__main__':

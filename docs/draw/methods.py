@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import written
 from boxes import svg
 from folders import STARTS
 
@@ -273,23 +274,15 @@ def made(docs: pathlib.Path) -> dict[pathlib.Path, str]:
 
 
 def main(arguments: Sequence[str], docs: pathlib.Path = DOCS) -> None:
-  files = made(docs)
-  if list(arguments) != ['--check']:
-    (docs / 'methods').mkdir(exist_ok=True)
-    for path, text in files.items():
-      path.write_text(text, encoding='utf-8')
-    return
-  wrong = [
-    path.name
-    for path, text in files.items()
-    if not path.exists() or path.read_text(encoding='utf-8') != text
-  ]
-  if wrong:
-    sys.exit(
-      f'Found {" and ".join(wrong)} of other templates or results than those '
-      f'in {DOCS / "draw" / "methods"} and {docs / "results"}; run '
-      'python docs/draw/methods.py and commit what it writes.'
-    )
+  templates = DOCS / 'draw' / 'methods'
+  written.keep(
+    made(docs),
+    arguments,
+    script='methods.py',
+    sources=(
+      f'templates or results than those in {templates} and {docs / "results"}'
+    ),
+  )
 
 
 if __name__ == '__main__':

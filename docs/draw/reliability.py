@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import written
+
 from ssljax.records import read_json
 from ssljax.reports.tables import table
 
@@ -56,17 +58,17 @@ def page(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str], docs: pathlib.Path = DOCS) -> None:
+  made = {}
   for name, source in PAGES.items():
     results = docs / 'results' / f'{source}.json'
     records = read_json(results) if results.exists() else {}
-    made, path = page(name, records), docs / f'{name}.md'
-    if list(arguments) != ['--check']:
-      path.write_text(made, encoding='utf-8')
-    elif not path.exists() or path.read_text(encoding='utf-8') != made:
-      sys.exit(
-        f'Found {path.name} of other results than those in docs/results; run '
-        'python docs/draw/reliability.py and commit what it writes.'
-      )
+    made[docs / f'{name}.md'] = page(name, records)
+  written.keep(
+    made,
+    arguments,
+    script='reliability.py',
+    sources=f'results than those in {docs / "results"}',
+  )
 
 
 if __name__ == '__main__':

@@ -158,11 +158,11 @@ def nt_xent(
   half = len(candidates) // 2
   itself = jnp.concatenate([own, own + half])
   partner = jnp.concatenate([own + half, own])
+  valid = None
+  if weights is not None:
+    valid = jnp.tile(parallel.gather(weights > 0, axis_name), 2)
+    weights = jnp.tile(weights, 2)
   if block := blockwise.size_of(block_size, 2 * len(a), 2 * half):
-    valid = None
-    if weights is not None:
-      valid = jnp.tile(parallel.gather(weights > 0, axis_name), 2)
-      weights = jnp.tile(weights, 2)
     queries = jnp.concatenate([a, b]) / temperature
     others, _ = blockwise.search(
       queries,
@@ -177,10 +177,8 @@ def nt_xent(
   # Masked with -inf, because multiplying a logit by 0 would leave exp(0) = 1
   # in the softmax.
   allowed = jnp.arange(2 * half) != itself[:, None]
-  if weights is not None:
-    valid = jnp.tile(parallel.gather(weights > 0, axis_name), 2)
+  if valid is not None:
     allowed &= valid | (jnp.arange(2 * half) == partner[:, None])
-    weights = jnp.tile(weights, 2)
   losses = optax.softmax_cross_entropy_with_integer_labels(
     jnp.where(allowed, logits, -jnp.inf), partner
   )
